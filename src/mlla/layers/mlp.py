@@ -1,0 +1,23 @@
+"""The token-wise half of a block."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MLP(nn.Module):
+    """Two projections with GELU between them.
+
+    Args:
+        dim: Width C.
+        hidden_dim: Width between the projections.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(dim, hidden_dim)
+        self.contract = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
+        """Transform each token on its own."""
+        return self.contract(functional.gelu(self.expand(x)))

@@ -1,0 +1,51 @@
+"""Two-dimensional rotary position encoding over the full channel width."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BASE_FREQUENCY = 10000.0
+
+
+def rotate_by_position(grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+    """Rotate channel pairs by the row and the column of their token.
+
+    The first C/4 pairs of neighbouring channels turn by the row index, the next C/4 by the
+    column index, pair i of each half with frequency 10000^(-i / (C/4)). The angles are computed
+    on the fly in float32 (float64 for float64 input): no table is stored, so nothing limits the
+    resolution and nothing loses precision in a half-precision checkpoint.
+
+    Args:
+        grid: Queries or keys of all heads side by side, channels last.
+
+    Returns:
+        The rotated grid, same dtype.
+
+    Raises:
+        ValueError: If C is not divisible by 4.
+
+    Source: arXiv 2405.16605, section 4.2 (RoPE); arXiv 2403.13298 for the axial form.
+    """
+    height, width, channels = grid.shape[1:]
+    if channels % 4:
+        raise ValueError(
+            f"rotate_by_position needs channels divisible by 4 (pairs for rows and for columns), "
+            f"got C={channels}; choose a width that is a multiple of 4"
+        )
+    precision = torch.promote_types(grid.dtype, torch.float32)
+    pairs = channels // 4
+    order = torch.arange(pairs, device=grid.device, dtype=precision)
+    frequencies = BASE_FREQUENCY ** (-order / pairs)
+    rows = torch.arange(height, device=grid.device, dtype=precision)
+    columns = torch.arange(width, device=grid.device, dtype=precision)
+    row_half, column_half = grid.to(precision).split(channels // 2, dim=-1)
+    rotated_rows = _rotate_pairs(row_half, (rows[:, None] * frequencies)[:, None, :])
+    rotated_columns = _rotate_pairs(column_half, (columns[:, None] * frequencies)[None, :, :])
+    return torch.cat((rotated_rows, rotated_columns), dim=-1).to(grid.dtype)
+
+
+def _rotate_pairs(half: Tensor, angles: Tensor) -> Tensor:
+    first, second = half.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
+    return turned.flatten(-2)
