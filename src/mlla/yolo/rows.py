@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The modules that model YAMLs can name: NCHW in, NCHW out.
+
+Importing this module registers them. Checkpoints store these classes by their dotted names, so a
+stock `yolo predict model=best.pt` imports this module by itself; the names are a file format and
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from ultralytics.nn.modules import Conv
+
+from mlla.blocks import MLLABlock
+from mlla.layers import Downsample, Stem
+from mlla.yolo.register import (
+    check_parser,
+    register_scaled,
+    register_unscaled,
+    warn_if_untested,
+)
+
+HEAD_DIM = 32
+
+
+@register_scaled
+class MLLABlocks(nn.Module):
+    """MLLA blocks in sequence, keeping the width: `[from, repeats, MLLABlocks, [width]]`.
+
+    Args:
+        in_channels: Width of the input.
+        out_channels: Width of the output; must equal the input's.
+        num_blocks: Number of blocks.
+        head_dim: Channels per attention head; must divide the width.
+
+    Raises:
+        ValueError: If the widths differ or do not split into heads.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, num_blocks: int = 1, head_dim: int = HEAD_DIM
+    ) -> None:
+        super().__init__()
+        if in_channels != out_channels:
+            raise ValueError(
+                f"MLLABlocks keeps its width, but the row asks for {out_channels} channels and "
+                f"gets {in_channels}; write the width of the row it reads from"
+            )
+        self.blocks = nn.Sequential(*_blocks("MLLABlocks", out_channels, num_blocks, head_dim))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Refine the map."""
+        return _to_map(self.blocks(_to_grid(x)))
+
+
+@register_scaled
+class C2fMLLA(nn.Module):
+    """C2f whose inner units are MLLA blocks: `[from, repeats, C2fMLLA, [width]]`.
+
+    Its outer convolutions have the names and shapes of C2f's, so they keep pretrained weights.
+
+    Args:
+        in_channels: Width of the input.
+        out_channels: Width of the output.
+        num_blocks: Number of blocks.
+        expansion: Width of the blocks as a fraction of `out_channels`.
+        head_dim: Channels per attention head; must divide the width of the blocks.
+
+    Raises:
+        ValueError: If `expansion` is not a positive number (C2f's third argument, `shortcut`, has
+            no meaning here) or the blocks' width does not split into heads.
+    """
+
+    # not a subclass of C2f: Ultralytics' exporter replaces the forward of those
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int = 1,
+        expansion: float = 0.5,
+        head_dim: int = HEAD_DIM,
+    ) -> None:
+        super().__init__()
+        if isinstance(expansion, bool) or not expansion > 0:
+            raise ValueError(
+                f"C2fMLLA got expansion={expansion!r}, which must be a positive number such as "
+                "0.5; it takes no shortcut argument, since MLLA blocks are residual themselves"
+            )
+        self.width = int(out_channels * expansion)
+        self.cv1 = Conv(in_channels, 2 * self.width, 1)
+        self.cv2 = Conv((2 + num_blocks) * self.width, out_channels, 1)
+        self.m = nn.ModuleList(_blocks("C2fMLLA", self.width, num_blocks, head_dim))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        """Send half of the channels through the blocks and join every intermediate result."""
+        parts = list(self.cv1(x).split(self.width, dim=1))
+        grid = _to_grid(parts[-1])
+        for block in self.m:
+            grid = block(grid)
+            parts.append(_to_map(grid))
+        return self.cv2(torch.cat(parts, dim=1))
+
+
+@register_scaled
+class MLLAStem(nn.Module):
+    """MLLA's stem, from the image to a quarter of its size: `[-1, 1, MLLAStem, [width]]`.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Width of the output.
+        repeats: Must be 1.
+
+    Raises:
+        ValueError: If `repeats` is not 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, repeats: int = 1) -> None:
+        super().__init__()
+        _refuse_repeats("MLLAStem", repeats)
+        self.stem = Stem(in_channels, out_channels)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """Embed patches."""
+        return _to_map(self.stem(x))
+
+
+@register_scaled
+class MLLADownsample(nn.Module):
+    """MLLA's downsampling by two: `[-1, 1, MLLADownsample, [width]]`.
+
+    Args:
+        in_channels: Width of the input.
+        out_channels: Width of the output.
+        repeats: Must be 1.
+
+    Raises:
+        ValueError: If `repeats` is not 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, repeats: int = 1) -> None:
+        super().__init__()
+        _refuse_repeats("MLLADownsample", repeats)
+        self.downsample = Downsample(in_channels, out_channels)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """Halve height and width."""
+        return _to_map(self.downsample(_to_grid(x)))
+
+
+@register_scaled
+class MLLAFeatures(nn.Module):
+    """A published MLLA as whole backbone: `[-1, 1, MLLAFeatures, [width, mlla_tiny]]`.
+
+    Returns the list of its four stages (strides 4, 8, 16, 32), from which `Index` rows pick. Load
+    published weights with `mlla.load_published(model.model.model[0].backbone, state_dict)`.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Not used: the variant sets the widths, `Index` rows state them.
+        repeats: Must be 1.
+        variant: timm name of the model.
+        drop_path_rate: Stochastic depth of the last block while training.
+
+    Raises:
+        ValueError: If `repeats` is not 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        repeats: int = 1,
+        variant: str = "mlla_tiny",
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _refuse_repeats("MLLAFeatures", repeats)
+        # importing timm takes seconds, and only this row needs it
+        import timm
+
+        import mlla.models  # noqa: F401  (registers the names)
+
+        self.backbone = timm.create_model(
+            variant,
+            features_only=True,
+            stage_norm=True,
+            in_chans=in_channels,
+            drop_path_rate=drop_path_rate,
+        )
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Return the normalised output of every stage."""
+        return self.backbone(x)
+
+
+@register_unscaled
+class Inserted(nn.Module):
+    """A block that `plug` put into a finished network: `[row, 1, Inserted, [c, c, block, gate]]`.
+
+    With the zero gate, y = x + gate * (block(x) - x) and the gate starts at 0, one number per
+    channel: the network computes what it did before, bit for bit, until the gate learns.
+
+    Args:
+        width: Width of the row it reads from.
+        block: Name of the block; see `INSERTABLE`.
+        gate: "zero", or "none" for y = block(x).
+
+    Raises:
+        ValueError: If the block or the gate is unknown, or the block does not fit the width.
+    """
+
+    def __init__(self, width: int, block: str, gate: str) -> None:
+        super().__init__()
+        if block not in INSERTABLE:
+            raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
+        if gate not in ("zero", "none"):
+            raise ValueError(f"gate={gate!r} is unknown; choose 'zero' or 'none'")
+        self.block = INSERTABLE[block](width, width)
+        self.gate = nn.Parameter(torch.zeros(width, 1, 1)) if gate == "zero" else None
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Add the gated change of the block."""
+        changed = self.block(x)
+        if self.gate is None:
+            return changed
+        return x + self.gate * (changed - x)
+
+
+INSERTABLE: dict[str, type[nn.Module]] = {"mlla": MLLABlocks}
+
+
+def _blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABlock]:
+    if isinstance(head_dim, bool) or head_dim < 1 or width % head_dim or width % 4:
+        raise ValueError(
+            f"{row} works at {width} channels at this scale, which must be a multiple of 4 and of "
+            f"head_dim={head_dim}; change the width of the row, or its head_dim"
+        )
+    return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
+
+
+def _refuse_repeats(row: str, repeats: int) -> None:
+    if repeats != 1:
+        raise ValueError(f"{row} cannot repeat, but its row asks for {repeats}; write 1")
+
+
+def _to_grid(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _to_map(grid: Tensor) -> Tensor:
+    return grid.permute(0, 3, 1, 2)
+
+
+check_parser()
+warn_if_untested()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Ultralytics' trainers, able to build the packaged models and to save whole files.
+
+Child processes of multi-GPU training import their trainer from here and with it register our
+modules.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from ultralytics.models import yolo
+
+from mlla.yolo.config import model_config
+from mlla.yolo.expand import Config
+from mlla.yolo.transfer import aligned
+
+
+class OurModels:
+    """Mixed into a trainer of Ultralytics, before it."""
+
+    wdir: Path
+    last: Path
+    best: Path
+
+    def get_model(
+        self,
+        cfg: str | Path | Config | None = None,
+        weights: nn.Module | None = None,
+        verbose: bool = True,
+    ) -> nn.Module:
+        """Build a model by name or configuration, with weights matched row by row."""
+        config = None if cfg is None else model_config(cfg)
+        if weights is not None and config is not None:
+            weights = aligned(weights, config)
+        return super().get_model(cfg=config, weights=weights, verbose=verbose)  # type: ignore[misc]
+
+    def save_model(self) -> Any:
+        """Save the checkpoints of this epoch so that a kill leaves the old or the new file."""
+        final = {"wdir": self.wdir, "last": self.last, "best": self.best}
+        draft = self.wdir / ".writing"
+        draft.mkdir(parents=True, exist_ok=True)
+        self.wdir, self.last, self.best = (
+            draft,
+            draft / self.last.name,
+            draft / self.best.name,
+        )
+        try:
+            result = super().save_model()  # type: ignore[misc]
+        finally:
+            self.wdir, self.last, self.best = final["wdir"], final["last"], final["best"]
+        for file in draft.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+            file.replace(self.wdir / file.name)
+        shutil.rmtree(draft)
+        return result
+
+
+class DetectionTrainer(OurModels, yolo.detect.DetectionTrainer):
+    """Trains detectors."""
+
+
+class SegmentationTrainer(OurModels, yolo.segment.SegmentationTrainer):
+    """Trains instance segmenters."""
+
+
+class PoseTrainer(OurModels, yolo.pose.PoseTrainer):
+    """Trains keypoint detectors."""
+
+
+class OBBTrainer(OurModels, yolo.obb.OBBTrainer):
+    """Trains detectors of oriented boxes."""
+
+
+class ClassificationTrainer(OurModels, yolo.classify.ClassificationTrainer):
+    """Trains classifiers."""
+
+
+TRAINERS = {
+    "detect": DetectionTrainer,
+    "segment": SegmentationTrainer,
+    "pose": PoseTrainer,
+    "obb": OBBTrainer,
+    "classify": ClassificationTrainer,
+}
