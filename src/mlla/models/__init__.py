@@ -1,0 +1,6 @@
+"""Backbones; importing this registers them with timm."""
+
+from mlla.models.mlla import MLLA
+from mlla.models.published_weights import load_published
+
+__all__ = ["MLLA", "load_published"]

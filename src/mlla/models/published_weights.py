@@ -1,0 +1,120 @@
+"""Loading the weights that the authors of MLLA published."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from timm.models import clean_state_dict
+from timm.models._features import FeatureGetterNet
+from torch import Tensor, nn
+
+from mlla.models.mlla_names import rename_published_state
+
+
+def load_published(
+    model: nn.Module, checkpoint: Mapping[str, Any], *, keep: Collection[str] = ()
+) -> None:
+    """Load a file of the authors into an MLLA, completely or not at all.
+
+    Accepted are their classifier files and detection backbones, plain or under `model` or
+    `state_dict`, and whole detectors, of which only the entries under `backbone.` are read.
+    Parts that the model was built without (the head for `num_classes=0`, head, norm and late
+    stages for `features_only=True`) may be in the file.
+
+        model = timm.create_model("mlla_tiny", num_classes=10)
+        load_published(model, torch.load("MLLA-T.pth", map_location="cpu"), keep=("head",))
+
+    Args:
+        model: An MLLA, or what `timm.create_model(..., features_only=True)` makes of it.
+        checkpoint: What `torch.load` returned.
+        keep: Parts of the model that keep the weights they have, whatever the file holds:
+            `("head",)` to train another number of classes, `("stage_norms",)` to start a
+            detection backbone from a classifier.
+
+    Raises:
+        ValueError: If `keep` names no part of the model, or if anything is missing, unexpected
+            or of another shape. The message lists every name, and the model is unchanged.
+    """
+    mlla = model.model if isinstance(model, FeatureGetterNet) else model
+    target = mlla.state_dict()
+    for part in keep:
+        if not any(_is_in(name, (part,)) for name in target):
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in target))
+            raise ValueError(
+                f"keep={tuple(keep)!r}: the model has no weights in {part!r}; it has {parts}"
+            )
+    published = rename_published_state(_unwrap(checkpoint))
+    check_names_and_shapes(mlla, published, keep=keep)
+    mlla.load_state_dict(
+        {name: published[name] for name in target if name in published and not _is_in(name, keep)},
+        strict=False,
+    )
+
+
+def check_names_and_shapes(
+    mlla: nn.Module, published: Mapping[str, Tensor], *, keep: Collection[str]
+) -> None:
+    """Raise unless every weight of the model has its tensor, and every tensor its weight.
+
+    Args:
+        mlla: The model.
+        published: Tensors under our names.
+        keep: Parts of the model left out of the comparison.
+
+    Raises:
+        ValueError: Listing all names that are missing, unexpected or of another shape.
+    """
+    # files written by old versions of PyTorch lack the counters, which nothing reads
+    target = {
+        name: tensor
+        for name, tensor in mlla.state_dict().items()
+        if not _is_in(name, keep) and not name.endswith("num_batches_tracked")
+    }
+    faults = [f"missing: {name}" for name in target if name not in published]
+    for name, tensor in published.items():
+        if name in target and tensor.shape != target[name].shape:
+            faults.append(
+                f"wrong shape: {name} is {tuple(tensor.shape)} in the file and "
+                f"{tuple(target[name].shape)} in the model"
+            )
+        known = name in target or name.endswith("num_batches_tracked") or _is_in(name, keep)
+        if not known and not is_left_out(name, mlla):
+            faults.append(f"unexpected: {name}")
+    if faults:
+        listing = "\n  ".join(faults)
+        raise ValueError(
+            f"the file does not fit the model, nothing was loaded:\n  {listing}\n"
+            "Build the model the file was made for, or name the parts that shall keep their own "
+            "weights, such as load_published(model, checkpoint, keep=('head',))"
+        )
+
+
+def is_left_out(name: str, mlla: nn.Module) -> bool:
+    """Tell whether a weight belongs to a part this model was built without.
+
+    Args:
+        name: One of our names.
+        mlla: The model.
+
+    Returns:
+        True for the head and the norm of a model that has none, and for stages cut off its end.
+    """
+    if stage := re.match(r"(?:stages|stage_norms)\.(\d+)\.", name):
+        return int(stage[1]) >= len(mlla.stages)
+    return (name.startswith("head.") and mlla.num_classes == 0) or (
+        name.startswith("norm.") and isinstance(mlla.norm, nn.Identity)
+    )
+
+
+def _unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    for wrapper in ("model", "state_dict"):
+        if isinstance(checkpoint.get(wrapper), Mapping):
+            checkpoint = checkpoint[wrapper]
+    state_dict: dict[str, Tensor] = clean_state_dict(dict(checkpoint))
+    prefix = "backbone."
+    backbone = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+    return backbone or state_dict
+
+
+def _is_in(name: str, parts: Collection[str]) -> bool:
+    return any(name == part or name.startswith(part + ".") for part in parts)
