@@ -1,6 +1,17 @@
 """Datasets in and out, without torch: conversion, checks and the generated demo set."""
 
+from mlla.data.convert import FORMATS, convert
 from mlla.data.demo import write_demo
 from mlla.data.errors import DataError
+from mlla.data.report import Kind, Problem, Report, SplitCounts
 
-__all__ = ["DataError", "write_demo"]
+__all__ = [
+    "FORMATS",
+    "DataError",
+    "Kind",
+    "Problem",
+    "Report",
+    "SplitCounts",
+    "convert",
+    "write_demo",
+]

@@ -1,4 +1,4 @@
-"""The Ultralytics detection layout: folders, label lines, data.yaml; written whole or not at all."""
+"""The Ultralytics layout on disk: folders, label lines and data.yaml, whole or not at all."""
 
 from __future__ import annotations
 

@@ -77,9 +77,13 @@ def scattered_points(
     Returns:
         Row and column of each point, (N, 2).
     """
-    rows, columns = np.mgrid[-spacing : height + spacing : spacing, -spacing : width + spacing : spacing]
+    rows, columns = np.meshgrid(
+        np.arange(-spacing, height + spacing, spacing),
+        np.arange(-spacing, width + spacing, spacing),
+        indexing="ij",
+    )
     points = np.stack([rows.ravel(), columns.ravel()], axis=1)
-    return points + rng.uniform(0, spacing, size=points.shape)
+    return points + rng.uniform(0, 0.75 * spacing, size=points.shape)
 
 
 def smooth_step(value: Field) -> Field:

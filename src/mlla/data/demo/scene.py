@@ -50,36 +50,33 @@ def draw_scene(
     for index in range(rng.choice(len(_COUNT_CHANCES), p=_COUNT_CHANCES)):
         kind = first_kind if index == 0 else int(rng.integers(len(KINDS)))
         change = DEFECTS[KINDS[kind]](rng, scale)
-        place = _find_place(rng, change, size_px, defects)
-        if place is None:
-            continue
-        (top, left, bottom, right), box = place
-        contrast = np.float32(rng.uniform(0.34, 0.62))
-        image[top:bottom, left:right] *= 1 + contrast * change[: bottom - top, : right - left]
-        defects.append(Defect(kind, box))
+        for _ in range(_PLACING_ATTEMPTS):
+            layer = _place_somewhere(rng, change, size_px)
+            box = _visible_box(layer)
+            if not any(_touch(box, other.box) for other in defects):
+                image *= 1 + np.float32(rng.uniform(0.3, 0.6)) * layer
+                defects.append(Defect(kind, box))
+                break
     image += rng.uniform(1, 4) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.clip(image, 0, 255).round().astype(np.uint8), defects
 
 
-def _find_place(
-    rng: np.random.Generator, change: Field, size_px: int, others: list[Defect]
-) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]] | None:
-    """Find a spot clear of `others`; return the window (top, left, bottom, right) and the box."""
-    height, width = min(change.shape[0], size_px), min(change.shape[1], size_px)
-    seen = np.abs(change[:height, :width]) > _VISIBLE
-    seen_rows, seen_columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    for _ in range(_PLACING_ATTEMPTS):
-        top = int(rng.integers(size_px - height + 1))
-        left = int(rng.integers(size_px - width + 1))
-        box = (
-            left + int(seen_columns[0]),
-            top + int(seen_rows[0]),
-            left + int(seen_columns[-1]) + 1,
-            top + int(seen_rows[-1]) + 1,
-        )
-        if not any(_touch(box, other.box) for other in others):
-            return (top, left, top + height, left + width), box
-    return None
+def _place_somewhere(rng: np.random.Generator, change: Field, size_px: int) -> Field:
+    """Put the window of a defect into an image-sized field, up to a quarter beyond its edge."""
+    height, width = change.shape
+    top = int(rng.integers(-(height // 4), size_px - height + height // 4 + 1))
+    left = int(rng.integers(-(width // 4), size_px - width + width // 4 + 1))
+    rim = max(height, width)
+    canvas = np.zeros((size_px + 2 * rim, size_px + 2 * rim), dtype=np.float32)
+    canvas[rim + top : rim + top + height, rim + left : rim + left + width] = change
+    return canvas[rim : rim + size_px, rim : rim + size_px]
+
+
+def _visible_box(layer: Field) -> tuple[int, int, int, int]:
+    """Return the tight box around all that changes the surface visibly."""
+    visible = np.abs(layer) > _VISIBLE
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _touch(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

@@ -18,12 +18,12 @@ def steel_surface(rng: np.random.Generator, size_px: int) -> Field:
         Grey levels around 0..255, not yet clipped, (size_px, size_px).
     """
     far = 4.0 * size_px
-    surface = np.full((size_px, size_px), rng.uniform(80, 185), dtype=np.float32)
+    surface = np.full((size_px, size_px), rng.uniform(65, 190), dtype=np.float32)
     surface += rng.uniform(1, 6) * smooth_noise(rng, size_px, size_px, far, rng.uniform(1.5, 5))
     surface += rng.uniform(3, 12) * smooth_noise(rng, size_px, size_px, far, size_px / 4)
     surface += rng.uniform(1, 7) * smooth_noise(rng, size_px, size_px, size_px / 3, size_px / 5)
-    surface += rng.uniform(1, 6) * smooth_noise(rng, size_px, size_px, 2, rng.uniform(1.5, 4))
-    surface += rng.uniform(1, 5) * rng.standard_normal(surface.shape, dtype=np.float32)
+    grain = smooth_noise(rng, size_px, size_px, rng.uniform(1.2, 2.5), rng.uniform(1.2, 5))
+    surface += (2 + 10 * rng.random() ** 2) * grain
     return surface * _light(rng, size_px)
 
 

@@ -71,9 +71,7 @@ def write_demo(
             _write_image(root, splits[index], index, image_size_px, seed)
         write_data_yaml(root, KINDS, SPLITS)
         counts = ", ".join(f"{splits.count(split)} {split}" for split in SPLITS)
-        readme = _README.format(
-            num_images=num_images, size=image_size_px, seed=seed, counts=counts
-        )
+        readme = _README.format(num_images=num_images, size=image_size_px, seed=seed, counts=counts)
         write_text(root / "README.txt", readme)
     return Path(destination) / "data.yaml"
 

@@ -1,0 +1,292 @@
+"""Turn a data set in VOC, COCO or YOLO format into the Ultralytics layout."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from mlla.data.clean import clean_shapes
+from mlla.data.coco import read_coco
+from mlla.data.errors import DataError
+from mlla.data.images import ImageFacts, UnreadableImageError, inspect_image
+from mlla.data.layout import (
+    SPLITS,
+    make_split_folders,
+    whole_folder,
+    write_data_yaml,
+    write_labels,
+    write_text,
+)
+from mlla.data.report import Kind, Problem, Report, SplitCounts
+from mlla.data.source import Sample, Source
+from mlla.data.voc import read_voc
+from mlla.data.yolo import read_yolo
+
+FORMATS = ("voc", "coco", "yolo")
+
+
+@dataclass
+class _Item:
+    """One image on its way: where it comes from, what it is, what will be written."""
+
+    sample: Sample
+    facts: ImageFacts
+    split: str = ""
+    file_name: str = ""
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    from_format: str,
+    split: float = 0.8,
+    seed: int = 0,
+    images: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Convert a detection data set into the Ultralytics layout, whole or not at all.
+
+    Images are copied byte for byte. Splits of the source are kept; a source without them is
+    split at random, identical images always together. Whatever is wrong with the source is
+    dealt with one box at a time and named in report.txt and report.json. The same input and
+    arguments give the same bytes.
+
+    Args:
+        source: Folder with the data set; for COCO also a JSON file.
+        destination: Folder to create.
+        from_format: `voc`, `coco` or `yolo`.
+        split: Share of the images for training where the source has no splits of its own,
+            between 0 and 1; the others validate.
+        seed: Another seed gives another random split.
+        images: Folder with the images where they are not inside `source`.
+        classes: Class names in the order of the ids to write; objects of other classes are
+            dropped and reported. All classes of the source if not given.
+        quiet: Show no progress bar.
+
+    Returns:
+        What was written, and every problem.
+
+    Raises:
+        DataError: If an argument is wrong or the source holds nothing to convert.
+    """
+    root, images_root = _check_arguments(source, destination, from_format, split, images, classes)
+    data = _read(root, images_root, from_format, classes)
+    names = _choose_names(data, classes)
+    problems = data.problems
+    items = _inspect_all(data.samples, problems, quiet)
+    _report_duplicates(items, problems)
+    items = _assign_splits(items, split, seed, problems)
+    _name_files(items, problems)
+    with whole_folder(destination) as folder:
+        splits = _write_all(folder, items, names, data.in_pixels, problems, quiet)
+        for index, name in enumerate(names):
+            if not any(counts.boxes[index] for counts in splits.values()):
+                action = "kept among the names"
+                problems.append(
+                    Problem(Kind.CLASS_WITHOUT_BOXES, "data.yaml", name, "no box has it", action)
+                )
+        report = Report(
+            f"Converted from {from_format}",
+            Path(destination) / write_data_yaml(folder, names, list(splits)).name,
+            tuple(names),
+            splits,
+            tuple(problems),
+        )
+        write_text(folder / "report.txt", report.text())
+        write_text(folder / "report.json", report.to_json())
+    return report
+
+
+def _check_arguments(
+    source: str | Path,
+    destination: str | Path,
+    from_format: str,
+    split: float,
+    images: str | Path | None,
+    classes: Sequence[str] | None,
+) -> tuple[Path, Path]:
+    """Return the folders of annotations and of images, or say which argument is wrong."""
+    if from_format not in FORMATS:
+        raise DataError(f"from_format is {from_format!r}; it must be one of {', '.join(FORMATS)}")
+    if not 0 < split < 1:
+        raise DataError(f"split is {split}; it must lie between 0 and 1, such as 0.8")
+    if classes is not None and (not classes or len(set(classes)) < len(classes)):
+        raise DataError(f"classes is {list(classes)}; give each class name once")
+    root = Path(source)
+    if not root.exists():
+        raise DataError(f"source {root} does not exist")
+    if root.is_file() and from_format != "coco":
+        raise DataError(f"source {root} is a file; give the folder that holds the data set")
+    if images is not None:
+        images_root = Path(images)
+    elif root.is_file():
+        images_root = root.parent
+    else:
+        images_root = root
+    if not images_root.is_dir():
+        raise DataError(f"images {images_root} is not a folder")
+    for folder in (root, images_root):
+        if folder.is_dir() and Path(destination).resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                f"destination {destination} lies inside {folder}, which is only read; choose a "
+                "folder outside it"
+            )
+    return root, images_root
+
+
+def _read(root: Path, images_root: Path, from_format: str, classes: Sequence[str] | None) -> Source:
+    """Read the source, and refuse one without any image."""
+    if from_format == "voc":
+        data = read_voc(root, images_root)
+    elif from_format == "coco":
+        data = read_coco(root, images_root)
+    else:
+        data = read_yolo(root, images_root, classes)
+    if not data.samples:
+        reasons = "; ".join(str(problem) for problem in data.problems[:3])
+        raise DataError(
+            f"no image of {root} can be used{f' ({reasons})' if reasons else ''}; if the images "
+            f"are elsewhere, name their folder with images= (--images)"
+        )
+    return data
+
+
+def _choose_names(data: Source, classes: Sequence[str] | None) -> list[str]:
+    """Return the class names to write."""
+    names = data.names if classes is None else list(classes)
+    if not names:
+        raise DataError("the source holds no box at all, so there is no class to learn")
+    if not set(names) & set(data.names):
+        raise DataError(
+            f"none of the given classes {names} occurs in the source, which has {data.names}"
+        )
+    return names
+
+
+def _inspect_all(samples: Sequence[Sample], problems: list[Problem], quiet: bool) -> list[_Item]:
+    """Read every image; those that cannot be used are reported and left out."""
+    items = []
+    for sample in tqdm(samples, desc="reading", disable=True if quiet else None):
+        try:
+            facts = inspect_image(sample.path)
+        except UnreadableImageError as error:
+            action = "image left out"
+            problems.append(Problem(Kind.UNREADABLE_IMAGE, sample.image, "", str(error), action))
+            continue
+        if not facts.has_end:
+            detail = "bytes are missing or added at its end, though it can be decoded"
+            action = "copied as it is; Ultralytics will rewrite its copy"
+            problems.append(Problem(Kind.JPEG_END, sample.image, "", detail, action))
+        items.append(_Item(sample, facts))
+    if not items:
+        raise DataError(f"none of the {len(samples)} images can be read; see {problems[-1]}")
+    return items
+
+
+def _report_duplicates(items: Sequence[_Item], problems: list[Problem]) -> None:
+    """Name images whose files are the same, byte for byte."""
+    first_by_digest: dict[str, str] = {}
+    for item in items:
+        first = first_by_digest.setdefault(item.facts.digest, item.sample.image)
+        if first != item.sample.image:
+            detail = f"the same bytes as {first}"
+            action = "kept; a random split keeps them together"
+            problems.append(Problem(Kind.DUPLICATE_IMAGE, item.sample.image, "", detail, action))
+
+
+def _assign_splits(
+    items: Sequence[_Item], share: float, seed: int, problems: list[Problem]
+) -> list[_Item]:
+    """Keep the splits of the source if it has train and val; else split all but test at random.
+
+    The order of a random split is that of a hash of seed and image, so it depends neither on
+    names nor on the other images.
+    """
+    given = {item.sample.split for item in items}
+    keep = {"train", "val"} <= given
+    pool: dict[str, list[_Item]] = defaultdict(list)
+    assigned = []
+    for item in items:
+        if keep and item.sample.split is None:
+            detail = "other images have a split, this one has none"
+            problems.append(
+                Problem(Kind.IN_NO_SPLIT, item.sample.image, "", detail, "image left out")
+            )
+            continue
+        assigned.append(item)
+        if keep or item.sample.split == "test":
+            item.split = str(item.sample.split)
+        else:
+            pool[item.facts.digest].append(item)
+    if not keep:
+        _split_at_random(pool, share, seed)
+    return assigned
+
+
+def _split_at_random(pool: dict[str, list[_Item]], share: float, seed: int) -> None:
+    """Deal groups of identical images out to train and val; each gets one group at least."""
+    if len(pool) < 2:
+        raise DataError(
+            f"{len(pool)} different image(s) cannot be split into train and val; two are needed"
+        )
+    order = sorted(pool, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
+    wanted = round(share * sum(len(group) for group in pool.values()))
+    num_train = 0
+    for position, digest in enumerate(order):
+        is_first, is_last = position == 0, position == len(order) - 1
+        to_train = is_first or (num_train < wanted and not is_last)
+        for item in pool[digest]:
+            item.split = "train" if to_train else "val"
+        num_train += len(pool[digest]) if to_train else 0
+
+
+def _name_files(items: Sequence[_Item], problems: list[Problem]) -> None:
+    """Give every image a file name whose stem is its own within the split.
+
+    Stems count, not names, as 1.jpg and 1.png would share a label file; case does not count, as
+    some file systems ignore it.
+    """
+    taken: set[tuple[str, str]] = set()
+    for item in items:
+        path = PurePosixPath(item.sample.image)
+        folders = path.parts[:-1]
+        stem, number = path.stem, 1
+        while (item.split, stem.casefold()) in taken:
+            stem = "_".join([*folders, path.stem, *([str(number)] if number > 1 else [])])
+            number += 1
+        taken.add((item.split, stem.casefold()))
+        item.file_name = stem + path.suffix
+        if stem != path.stem:
+            detail = f"another image in {item.split} is called {path.stem}"
+            action = f"written as {item.file_name}"
+            problems.append(Problem(Kind.RENAMED, item.sample.image, "", detail, action))
+
+
+def _write_all(
+    folder: Path,
+    items: Sequence[_Item],
+    names: Sequence[str],
+    in_pixels: bool,
+    problems: list[Problem],
+    quiet: bool,
+) -> dict[str, SplitCounts]:
+    """Write images and labels; return the counts of each split that is not empty."""
+    splits = {
+        split: SplitCounts() for split in SPLITS if any(item.split == split for item in items)
+    }
+    make_split_folders(folder, list(splits))
+    for item in tqdm(items, desc="writing", disable=True if quiet else None):
+        labels = clean_shapes(item.sample, item.facts, names, in_pixels, problems)
+        shutil.copyfile(item.sample.path, folder / "images" / item.split / item.file_name)
+        label_name = f"{PurePosixPath(item.file_name).stem}.txt"
+        write_labels(folder / "labels" / item.split / label_name, [line for _, line in labels])
+        splits[item.split].add_image([class_id for class_id, _ in labels])
+    return splits
