@@ -89,11 +89,9 @@ class YOLO(ultralytics.YOLO):
         Returns:
             This model.
         """
-        path = None
-        if isinstance(weights, str | Path):
-            path = weights
-            weights = YOLO(weights).model
-        self.model.load(aligned(weights, self.model.yaml))
+        path = weights if isinstance(weights, str | Path) else None
+        source = weights if path is None else YOLO(path).model
+        self.model.load(aligned(source, self.model.yaml))
         self.overrides.pop("pretrained", None)
         if path is not None:
             self.overrides["pretrained"] = str(path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,9 +47,9 @@ def plug(
     if block not in INSERTABLE:
         raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
     original = YOLO(model) if isinstance(model, str | Path) else model
-    network = original.model
-    if not isinstance(network, nn.Module):
+    if not isinstance(original.model, nn.Module):
         raise ValueError(f"model={model!r} is an exported file; plug needs the .pt or the YAML")
+    network: Any = original.model
     if network.is_fused():
         raise ValueError("the model is fused for inference; load it again and plug before fuse()")
     config = network.yaml
@@ -103,7 +104,7 @@ def _places(config: Config, at: str | int | Sequence[int]) -> tuple[list[int], b
     return sorted(rows), False
 
 
-def _widths(network: nn.Module, places: list[int]) -> dict[int, int]:
+def _widths(network: Any, places: list[int]) -> dict[int, int]:
     """Measure the channels behind rows with one small forward pass."""
     outputs: dict[int, object] = {}
     hooks = [
@@ -136,8 +137,8 @@ def _widths(network: nn.Module, places: list[int]) -> dict[int, int]:
 
 def _rebuild(original: YOLO, config: Config) -> YOLO:
     """Return a model like `original` around a new network."""
-    network = original.model
-    built = type(network)(deepcopy(config), verbose=False)
+    network: Any = original.model
+    built: Any = type(network)(deepcopy(config), verbose=False)
     built.train(network.training)
     for name in ("nc", "names", "args", "task", "stride"):
         if hasattr(network, name):

@@ -109,6 +109,7 @@ def check_parser() -> None:
         "head": [[-1, 1, "Inserted", [64, 64, "mlla", "none"]], [[2, 3], 1, "Concat", [1]]],
     }
     expected = {"n": (32, 1), "s": (64, 3)}
+    cause: Exception | None = None
     for scale, (width, repeats) in expected.items():
         if scale == "s":
             config["head"] = [[[2, 3], 1, "Concat", [1]]]
@@ -121,8 +122,6 @@ def check_parser() -> None:
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             fits, cause = False, error
-        else:
-            cause = None
         if not fits:
             raise ImportError(
                 f"ultralytics {ultralytics.__version__} reads model YAMLs in a way mlla does not "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from copy import copy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ def rename_rows(state_dict: dict[str, Tensor], row_map: dict[int, int]) -> dict[
     return renamed
 
 
-def aligned(weights: nn.Module, target: Config) -> nn.Module:
+def aligned(weights: Any, target: Config) -> Any:
     """View a loaded model under the row numbers of another configuration.
 
     Args:

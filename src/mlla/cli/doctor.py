@@ -1,0 +1,74 @@
+"""`mlla doctor`: versions, devices, fast paths."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = {
+    "torch": "needed",
+    "torchvision": "needed",
+    "timm": "needed",
+    "ultralytics": "YOLO models: pip install 'mlla[yolo]'",
+    "lap": "mlla track: pip install 'mlla[yolo]'",
+    "onnx": "mlla export format=onnx: pip install 'mlla[export]'",
+    "onnxruntime": "running ONNX files: pip install 'mlla[export]'",
+    "triton": "nothing yet: there is no Triton kernel in this version",
+}
+
+
+def run(_command: str, words: Sequence[str]) -> int:
+    """Print the findings; return 1 if something that is needed does not work."""
+    if words:
+        print("usage: mlla doctor")
+        return 0 if words[0] in ("-h", "--help") else 2
+    broken = []
+    print(f"mlla {version('mlla')}, Python {platform.python_version()}, {platform.platform()}")
+    print("\npackages")
+    for name, purpose in PACKAGES.items():
+        try:
+            print(f"  {name:<12} {version(name)}")
+        except PackageNotFoundError:
+            print(f"  {name:<12} missing ({purpose})")
+            if purpose == "needed":
+                broken.append(name)
+    if not broken:
+        _print_devices()
+        broken += _print_integration()
+    print("\n" + (f"broken: {', '.join(broken)}" if broken else "all good"))
+    return 1 if broken else 0
+
+
+def _print_devices() -> None:
+    import torch
+
+    print("\ndevices")
+    print(f"  cpu          {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            print(f"  cuda:{index}       {torch.cuda.get_device_name(index)}")
+    else:
+        built = torch.version.cuda
+        print(f"  cuda         none ({'no GPU found' if built else 'this torch has no CUDA'})")
+    mps = torch.backends.mps.is_available()
+    print(f"  mps          {'available' if mps else 'none'}")
+    print("\nfast paths")
+    print("  linear attention   active: two batched matrix products, on every device")
+    print("  fused kernels      none in this version, for CUDA or CPU")
+
+
+def _print_integration() -> list[str]:
+    print("\nUltralytics")
+    try:
+        register = importlib.import_module("mlla.yolo.register")
+        rows = importlib.import_module("mlla.yolo.rows")
+    except ImportError as error:
+        print(f"  not usable: {error}")
+        return ["ultralytics"] if "ultralytics" not in str(error.name) else []
+    oldest, newest = register.TESTED_VERSIONS
+    print(f"  tested from {oldest} to {newest}; the parser of this one passed the checks")
+    print(f"  rows for model YAMLs: {', '.join(sorted(register.registered_rows()))}")
+    print(f"  blocks for plug: {', '.join(sorted(rows.INSERTABLE))}")
+    return []

@@ -1,0 +1,67 @@
+"""`mlla train | val | predict | track | export`: Ultralytics' own arguments, passed through."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlla.cli.arguments import UsageError, nearest, read_options, value_of
+
+NEEDED = {"train": ("model", "data"), "predict": ("model", "source"), "track": ("model", "source")}
+
+
+def run(mode: str, words: Sequence[str]) -> int:
+    """Build the model and call its method of that name."""
+    if any(word in ("-h", "--help") for word in words):
+        print(
+            f"usage: mlla {mode} model=... [key=value ...]\n"
+            "The keys are those of Ultralytics: https://docs.ultralytics.com/usage/cfg"
+        )
+        return 0
+    YOLO, defaults = _ultralytics()  # noqa: N806
+    plain, texts = read_options(
+        words,
+        known=[*defaults, "mode"],
+        flags=[key for key, value in defaults.items() if isinstance(value, bool)],
+    )
+    if plain:
+        hint = nearest(plain[0], defaults)
+        raise UsageError(f"{plain[0]!r} is not key=value{hint}")
+    options = {key: value_of(text) for key, text in texts.items()}
+    options.pop("mode", None)
+    resume = mode == "train" and options.get("resume")
+    missing = [
+        key for key in NEEDED.get(mode, ("model",)) if options.get(key) is None and not resume
+    ]
+    if missing:
+        raise UsageError(
+            f"mlla {mode} needs {' and '.join(f'{key}=...' for key in missing)}; "
+            "`mlla models` lists the models, `mlla data demo DIR` writes a dataset"
+        )
+    if isinstance(resume, str):
+        options["model"], options["resume"] = resume, True
+    if mode in ("predict", "track"):
+        options.setdefault("save", True)
+    model = YOLO(options.pop("model"), task=options.pop("task", None))
+    try:
+        getattr(model, mode)(**options)
+    except KeyboardInterrupt:
+        last = getattr(model.trainer, "last", None)
+        if mode == "train" and last is not None and Path(last).exists():
+            print(f"\nmlla: to go on: mlla train resume={last}", file=sys.stderr)
+        raise
+    return 0
+
+
+def _ultralytics() -> tuple[Any, dict[str, Any]]:
+    try:
+        from mlla.yolo import YOLO
+    except ModuleNotFoundError as error:
+        if error.name != "ultralytics":
+            raise
+        raise UsageError("this command needs Ultralytics: pip install 'mlla[yolo]'") from error
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    return YOLO, DEFAULT_CFG_DICT
