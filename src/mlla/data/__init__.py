@@ -1,5 +1,6 @@
 """Datasets in and out, without torch: conversion, checks and the generated demo set."""
 
+from mlla.data.check import check_dataset
 from mlla.data.convert import FORMATS, convert
 from mlla.data.demo import write_demo
 from mlla.data.errors import DataError
@@ -12,6 +13,7 @@ __all__ = [
     "Problem",
     "Report",
     "SplitCounts",
+    "check_dataset",
     "convert",
     "write_demo",
 ]

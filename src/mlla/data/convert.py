@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -14,7 +11,7 @@ from tqdm import tqdm
 from mlla.data.clean import clean_shapes
 from mlla.data.coco import read_coco
 from mlla.data.errors import DataError
-from mlla.data.images import ImageFacts, UnreadableImageError, inspect_image
+from mlla.data.images import UnreadableImageError, inspect_image
 from mlla.data.layout import (
     SPLITS,
     make_split_folders,
@@ -23,22 +20,13 @@ from mlla.data.layout import (
     write_labels,
     write_text,
 )
+from mlla.data.placing import Placed, assign_splits, name_files
 from mlla.data.report import Kind, Problem, Report, SplitCounts
 from mlla.data.source import Sample, Source
 from mlla.data.voc import read_voc
 from mlla.data.yolo import read_yolo
 
 FORMATS = ("voc", "coco", "yolo")
-
-
-@dataclass
-class _Item:
-    """One image on its way: where it comes from, what it is, what will be written."""
-
-    sample: Sample
-    facts: ImageFacts
-    split: str = ""
-    file_name: str = ""
 
 
 def convert(
@@ -83,8 +71,8 @@ def convert(
     problems = data.problems
     items = _inspect_all(data.samples, problems, quiet)
     _report_duplicates(items, problems)
-    items = _assign_splits(items, split, seed, problems)
-    _name_files(items, problems)
+    items = assign_splits(items, split, seed, problems)
+    name_files(items, problems)
     with whole_folder(destination) as folder:
         splits = _write_all(folder, items, names, data.in_pixels, problems, quiet)
         for index, name in enumerate(names):
@@ -171,7 +159,7 @@ def _choose_names(data: Source, classes: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _inspect_all(samples: Sequence[Sample], problems: list[Problem], quiet: bool) -> list[_Item]:
+def _inspect_all(samples: Sequence[Sample], problems: list[Problem], quiet: bool) -> list[Placed]:
     """Read every image; those that cannot be used are reported and left out."""
     items = []
     for sample in tqdm(samples, desc="reading", disable=True if quiet else None):
@@ -185,13 +173,13 @@ def _inspect_all(samples: Sequence[Sample], problems: list[Problem], quiet: bool
             detail = "bytes are missing or added at its end, though it can be decoded"
             action = "copied as it is; Ultralytics will rewrite its copy"
             problems.append(Problem(Kind.JPEG_END, sample.image, "", detail, action))
-        items.append(_Item(sample, facts))
+        items.append(Placed(sample, facts))
     if not items:
         raise DataError(f"none of the {len(samples)} images can be read; see {problems[-1]}")
     return items
 
 
-def _report_duplicates(items: Sequence[_Item], problems: list[Problem]) -> None:
+def _report_duplicates(items: Sequence[Placed], problems: list[Problem]) -> None:
     """Name images whose files are the same, byte for byte."""
     first_by_digest: dict[str, str] = {}
     for item in items:
@@ -202,77 +190,9 @@ def _report_duplicates(items: Sequence[_Item], problems: list[Problem]) -> None:
             problems.append(Problem(Kind.DUPLICATE_IMAGE, item.sample.image, "", detail, action))
 
 
-def _assign_splits(
-    items: Sequence[_Item], share: float, seed: int, problems: list[Problem]
-) -> list[_Item]:
-    """Keep the splits of the source if it has train and val; else split all but test at random.
-
-    The order of a random split is that of a hash of seed and image, so it depends neither on
-    names nor on the other images.
-    """
-    given = {item.sample.split for item in items}
-    keep = {"train", "val"} <= given
-    pool: dict[str, list[_Item]] = defaultdict(list)
-    assigned = []
-    for item in items:
-        if keep and item.sample.split is None:
-            detail = "other images have a split, this one has none"
-            problems.append(
-                Problem(Kind.IN_NO_SPLIT, item.sample.image, "", detail, "image left out")
-            )
-            continue
-        assigned.append(item)
-        if keep or item.sample.split == "test":
-            item.split = str(item.sample.split)
-        else:
-            pool[item.facts.digest].append(item)
-    if not keep:
-        _split_at_random(pool, share, seed)
-    return assigned
-
-
-def _split_at_random(pool: dict[str, list[_Item]], share: float, seed: int) -> None:
-    """Deal groups of identical images out to train and val; each gets one group at least."""
-    if len(pool) < 2:
-        raise DataError(
-            f"{len(pool)} different image(s) cannot be split into train and val; two are needed"
-        )
-    order = sorted(pool, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
-    wanted = round(share * sum(len(group) for group in pool.values()))
-    num_train = 0
-    for position, digest in enumerate(order):
-        is_first, is_last = position == 0, position == len(order) - 1
-        to_train = is_first or (num_train < wanted and not is_last)
-        for item in pool[digest]:
-            item.split = "train" if to_train else "val"
-        num_train += len(pool[digest]) if to_train else 0
-
-
-def _name_files(items: Sequence[_Item], problems: list[Problem]) -> None:
-    """Give every image a file name whose stem is its own within the split.
-
-    Stems count, not names, as 1.jpg and 1.png would share a label file; case does not count, as
-    some file systems ignore it.
-    """
-    taken: set[tuple[str, str]] = set()
-    for item in items:
-        path = PurePosixPath(item.sample.image)
-        folders = path.parts[:-1]
-        stem, number = path.stem, 1
-        while (item.split, stem.casefold()) in taken:
-            stem = "_".join([*folders, path.stem, *([str(number)] if number > 1 else [])])
-            number += 1
-        taken.add((item.split, stem.casefold()))
-        item.file_name = stem + path.suffix
-        if stem != path.stem:
-            detail = f"another image in {item.split} is called {path.stem}"
-            action = f"written as {item.file_name}"
-            problems.append(Problem(Kind.RENAMED, item.sample.image, "", detail, action))
-
-
 def _write_all(
     folder: Path,
-    items: Sequence[_Item],
+    items: Sequence[Placed],
     names: Sequence[str],
     in_pixels: bool,
     problems: list[Problem],

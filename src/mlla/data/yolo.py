@@ -40,7 +40,7 @@ def read_yolo(root: Path, images_root: Path, classes: Sequence[str] | None = Non
     files = list_files(root)
     images = only_images(list_files(images_root))
     image_by_key = {_pair_key(image): image for image in images}
-    labels = [name for name in files if _is_label_file(name, files)]
+    labels = _find_labels(files)
     if not labels:
         raise DataError(f"no label file (*.txt) in {root}; check --from")
     names = _read_names(files) or list(classes or ())
@@ -80,14 +80,21 @@ def _pair_key(name: str) -> str:
     return "/".join([*folders, path.stem])
 
 
-def _is_label_file(name: str, files: Mapping[str, Path]) -> bool:
-    """Tell label files from lists of names; where there is a labels folder only it counts."""
-    path = PurePosixPath(name)
-    if path.suffix.lower() != ".txt" or path.name in _NAME_FILES:
-        return False
-    if any("labels" in PurePosixPath(other).parts[:-1] for other in files):
-        return "labels" in path.parts[:-1]
-    return path.stem not in LIST_NAMES and not path.stem.upper().startswith("README")
+def _find_labels(files: Mapping[str, Path]) -> list[str]:
+    """Tell label files from other texts; where there are labels folders, only these count."""
+    texts = [
+        path
+        for path in map(PurePosixPath, files)
+        if path.suffix.lower() == ".txt" and path.name not in _NAME_FILES
+    ]
+    in_folder = [path for path in texts if "labels" in path.parts[:-1]]
+    if in_folder:
+        return [path.as_posix() for path in in_folder]
+    return [
+        path.as_posix()
+        for path in texts
+        if path.stem not in LIST_NAMES and not path.stem.upper().startswith("README")
+    ]
 
 
 def _read_names(files: Mapping[str, Path]) -> list[str]:
