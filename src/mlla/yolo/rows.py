@@ -165,7 +165,7 @@ class MLLAFeatures(nn.Module):
         drop_path_rate: Stochastic depth of the last block while training.
 
     Raises:
-        ValueError: If `repeats` is not 1.
+        ValueError: If `repeats` is not 1 or the variant is unknown.
     """
 
     def __init__(
@@ -179,12 +179,13 @@ class MLLAFeatures(nn.Module):
         super().__init__()
         _refuse_repeats("MLLAFeatures", repeats)
         # importing timm takes seconds, and only this row needs it
-        import timm
+        from mlla.models import mlla as family
 
-        import mlla.models  # noqa: F401  (registers the names)
-
-        self.backbone = timm.create_model(
-            variant,
+        if variant not in family.default_cfgs:
+            raise ValueError(
+                f"variant={variant!r} is unknown; choose from {', '.join(family.default_cfgs)}"
+            )
+        self.backbone = getattr(family, variant)(
             features_only=True,
             stage_norm=True,
             in_chans=in_channels,

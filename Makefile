@@ -1,0 +1,41 @@
+# one command each: `make demo`, `make test`; both set up .venv first
+PYTHON ?= python3
+BIN := .venv/bin
+OLDEST := .venv-oldest/bin
+# the oldest supported Ultralytics still uses np.trapz, which numpy 2.4 no longer has
+OLDEST_PINS := "ultralytics==8.3.70" "numpy<2.4"
+
+.PHONY: demo test test-oldest test-slow lint clean
+
+demo: .venv/ready
+	$(BIN)/python examples/demo.py
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+test-oldest: .venv-oldest/ready
+	$(OLDEST)/python -m pytest tests/yolo tests/models
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# uv, itself from the package index, installs in seconds what pip installs in minutes
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --python $(BIN)/python -e ".[yolo,export,dev]"
+	touch $@
+
+.venv-oldest/ready: pyproject.toml .venv/ready
+	$(BIN)/uv venv --allow-existing --python $(PYTHON) .venv-oldest
+	$(BIN)/uv pip install --python $(OLDEST)/python -e ".[yolo,export,dev]" $(OLDEST_PINS)
+	touch $@
+
+clean:
+	rm -rf .venv .venv-oldest demo build dist src/*.egg-info
