@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -66,27 +66,23 @@ def convert(
         DataError: If an argument is wrong or the source holds nothing to convert.
     """
     root, images_root = _check_arguments(source, destination, from_format, split, images, classes)
-    data = _read(root, images_root, from_format, classes)
-    names = _choose_names(data, classes)
-    problems = data.problems
-    items = _inspect_all(data.samples, problems, quiet)
-    _report_duplicates(items, problems)
-    items = assign_splits(items, split, seed, problems)
-    name_files(items, problems)
     with whole_folder(destination) as folder:
+        data = _read(root, images_root, from_format, classes)
+        names = _choose_names(data, classes)
+        problems = data.problems
+        items = _inspect_all(data.samples, problems, quiet)
+        items = assign_splits(items, split, seed, problems)
+        _report_duplicates(items, problems)
+        name_files(items, problems)
         splits = _write_all(folder, items, names, data.in_pixels, problems, quiet)
-        for index, name in enumerate(names):
-            if not any(counts.boxes[index] for counts in splits.values()):
-                action = "kept among the names"
-                problems.append(
-                    Problem(Kind.CLASS_WITHOUT_BOXES, "data.yaml", name, "no box has it", action)
-                )
+        _report_unused_classes(names, splits, problems)
+        write_data_yaml(folder, names, list(splits))
         report = Report(
-            f"Converted from {from_format}",
-            Path(destination) / write_data_yaml(folder, names, list(splits)).name,
-            tuple(names),
-            splits,
-            tuple(problems),
+            title=f"Converted from {from_format}",
+            data_yaml=Path(destination) / "data.yaml",
+            names=tuple(names),
+            splits=splits,
+            problems=tuple(problems),
         )
         write_text(folder / "report.txt", report.text())
         write_text(folder / "report.json", report.to_json())
@@ -106,8 +102,10 @@ def _check_arguments(
         raise DataError(f"from_format is {from_format!r}; it must be one of {', '.join(FORMATS)}")
     if not 0 < split < 1:
         raise DataError(f"split is {split}; it must lie between 0 and 1, such as 0.8")
-    if classes is not None and (not classes or len(set(classes)) < len(classes)):
-        raise DataError(f"classes is {list(classes)}; give each class name once")
+    if classes is not None and (
+        not classes or isinstance(classes, str) or len(set(classes)) < len(classes)
+    ):
+        raise DataError(f"classes is {classes!r}; give a list that names each class once")
     root = Path(source)
     if not root.exists():
         raise DataError(f"source {root} does not exist")
@@ -181,13 +179,26 @@ def _inspect_all(samples: Sequence[Sample], problems: list[Problem], quiet: bool
 
 def _report_duplicates(items: Sequence[Placed], problems: list[Problem]) -> None:
     """Name images whose files are the same, byte for byte."""
-    first_by_digest: dict[str, str] = {}
+    first_by_digest: dict[str, Placed] = {}
     for item in items:
-        first = first_by_digest.setdefault(item.facts.digest, item.sample.image)
-        if first != item.sample.image:
-            detail = f"the same bytes as {first}"
-            action = "kept; a random split keeps them together"
-            problems.append(Problem(Kind.DUPLICATE_IMAGE, item.sample.image, "", detail, action))
+        first = first_by_digest.setdefault(item.facts.digest, item)
+        if first is item:
+            continue
+        kind, action = Kind.DUPLICATE_IMAGE, f"both kept in {item.split}"
+        if first.split != item.split:
+            kind, action = Kind.IN_TWO_SPLITS, "kept, as the source has it so; remove one of them"
+        detail = f"in {item.split}, the same bytes as {first.sample.image} in {first.split}"
+        problems.append(Problem(kind, item.sample.image, "", detail, action))
+
+
+def _report_unused_classes(
+    names: Sequence[str], splits: Mapping[str, SplitCounts], problems: list[Problem]
+) -> None:
+    """Name classes without a single box; their ids are kept."""
+    for index, name in enumerate(names):
+        if not any(counts.boxes[index] for counts in splits.values()):
+            kind, action = Kind.CLASS_WITHOUT_BOXES, "kept among the names"
+            problems.append(Problem(kind, "data.yaml", name, "no box has it", action))
 
 
 def _write_all(

@@ -93,7 +93,7 @@ def _decode(content: bytes) -> tuple[ImageFacts, str]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 size, image_format = image.size, str(image.format)
-                orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+                orientation = _orientation(image)
                 # reads all of a JPEG but computes only an eighth of its rows
                 image.draft(image.mode, (1, 1))
                 image.load()
@@ -103,3 +103,13 @@ def _decode(content: bytes) -> tuple[ImageFacts, str]:
     has_end = image_format != "JPEG" or content.endswith(_JPEG_END)
     digest = hashlib.sha256(content).hexdigest()
     return ImageFacts(size, orientation, digest, has_end), image_format
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; what cannot be read means 1, upright, as in Ultralytics."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    # a damaged EXIF block makes Pillow raise nearly anything
+    except Exception:
+        return 1
+    return int(value) if value in range(1, 9) else 1

@@ -18,7 +18,7 @@ class Kind(str, Enum):
     ANNOTATION_WITHOUT_IMAGE = "annotation without image"
     IMAGE_WITHOUT_ANNOTATION = "image without annotation"
     SEVERAL_ANNOTATIONS = "several annotations of one image"
-    SEVERAL_IMAGES = "several images match one annotation"
+    SEVERAL_IMAGES = "several images of one name"
     BAD_OBJECT = "bad object or line"
     NOT_FINITE = "non-finite number"
     ZERO_AREA = "zero-area box"

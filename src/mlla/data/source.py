@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlla.data.files import ImageIndex, split_of
 from mlla.data.report import Kind, Problem
@@ -114,6 +114,9 @@ def with_backgrounds(
 ) -> list[Sample]:
     """Return all samples by name, with one for every image that no annotation speaks of.
 
+    An image that has its stem in common with an annotated one is left out: which of the two the
+    annotation means is not certain, and a background image must really be one.
+
     Args:
         samples: Annotated samples by image.
         images: Paths of all images by name.
@@ -121,18 +124,18 @@ def with_backgrounds(
         problems: Receives the images without an annotation.
     """
     complete = dict(samples)
+    annotated = {PurePosixPath(image).stem: image for image in samples}
     for image, path in images.items():
-        if image not in samples and image not in excluded:
-            complete[image] = Sample(image, path)
-            problems.append(
-                Problem(
-                    Kind.IMAGE_WITHOUT_ANNOTATION,
-                    image,
-                    "",
-                    "no annotation speaks of it",
-                    "kept as a background image without boxes",
-                )
-            )
+        if image in samples or image in excluded:
+            continue
+        namesake = annotated.get(PurePosixPath(image).stem)
+        if namesake:
+            kind, detail = Kind.SEVERAL_IMAGES, f"{namesake} has the annotation of this name"
+            problems.append(Problem(kind, image, "", detail, "image left out"))
+            continue
+        complete[image] = Sample(image, path)
+        kind, detail = Kind.IMAGE_WITHOUT_ANNOTATION, "no annotation speaks of it"
+        problems.append(Problem(kind, image, "", detail, "kept as background, without boxes"))
     return [complete[image] for image in sorted(complete)]
 
 

@@ -39,7 +39,9 @@ def read_yolo(root: Path, images_root: Path, classes: Sequence[str] | None = Non
     """
     files = list_files(root)
     images = only_images(list_files(images_root))
-    image_by_key = {_pair_key(image): image for image in images}
+    image_by_key: dict[str, str] = {}
+    for image in images:
+        image_by_key.setdefault(_pair_key(image), image)
     labels = _find_labels(files)
     if not labels:
         raise DataError(f"no label file (*.txt) in {root}; check --from")
@@ -48,8 +50,8 @@ def read_yolo(root: Path, images_root: Path, classes: Sequence[str] | None = Non
     samples: dict[str, Sample] = {}
     unknown: set[str] = set()
     for name in labels:
-        image = image_by_key.get(_pair_key(name))
-        if image is None:
+        match = image_by_key.get(_pair_key(name))
+        if match is None:
             kind, detail = Kind.ANNOTATION_WITHOUT_IMAGE, "no image of the same name"
             problems.append(Problem(kind, name, "", detail, "label file dropped"))
             continue
@@ -58,9 +60,9 @@ def read_yolo(root: Path, images_root: Path, classes: Sequence[str] | None = Non
         except UnreadableLabelsError as error:
             action = "its image is left out, as what it shows is not known"
             problems.append(Problem(Kind.UNREADABLE_ANNOTATION, name, "", str(error), action))
-            unknown.add(image)
+            unknown.add(match)
             continue
-        sample = new_sample(samples, images, image, name, problems)
+        sample = new_sample(samples, images, match, name, problems)
         if sample:
             sample.shapes = _read_shapes(lines, name, names, problems)
     complete = with_backgrounds(samples, images, unknown, problems)
