@@ -54,7 +54,7 @@ def draw_scene(
             layer = _place_somewhere(rng, change, size_px)
             box = _visible_box(layer)
             if not any(_touch(box, other.box) for other in defects):
-                image *= 1 + np.float32(rng.uniform(0.3, 0.6)) * layer
+                _apply(image, layer, rng.uniform(0.3, 0.6))
                 defects.append(Defect(kind, box))
                 break
     image += rng.uniform(1, 4) * rng.standard_normal(image.shape, dtype=np.float32)
@@ -70,6 +70,11 @@ def _place_somewhere(rng: np.random.Generator, change: Field, size_px: int) -> F
     canvas = np.zeros((size_px + 2 * rim, size_px + 2 * rim), dtype=np.float32)
     canvas[rim + top : rim + top + height, rim + left : rim + left + width] = change
     return canvas[rim : rim + size_px, rim : rim + size_px]
+
+
+def _apply(image: Field, layer: Field, contrast: float) -> None:
+    """Darken or brighten the image in place where the layer says so."""
+    image *= 1 + np.float32(contrast) * layer
 
 
 def _visible_box(layer: Field) -> tuple[int, int, int, int]:
