@@ -8,6 +8,7 @@ from timm.models import clean_state_dict
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
+from mlla.models.mlla import MLLA
 from mlla.models.mlla_names import rename_published_state
 
 
@@ -32,10 +33,16 @@ def load_published(
             detection backbone from a classifier.
 
     Raises:
+        TypeError: If the model is no MLLA.
         ValueError: If `keep` names no part of the model, or if anything is missing, unexpected
             or of another shape. The message lists every name, and the model is unchanged.
     """
     mlla = model.model if isinstance(model, FeatureGetterNet) else model
+    if not isinstance(mlla, MLLA):
+        raise TypeError(
+            f"model is a {type(mlla).__name__}; the authors' files fit an MLLA or its "
+            "features_only wrapper"
+        )
     target = mlla.state_dict()
     for part in keep:
         if not any(_is_in(name, (part,)) for name in target):
@@ -52,7 +59,7 @@ def load_published(
 
 
 def check_names_and_shapes(
-    mlla: nn.Module, published: Mapping[str, Tensor], *, keep: Collection[str]
+    mlla: MLLA, published: Mapping[str, Tensor], *, keep: Collection[str]
 ) -> None:
     """Raise unless every weight of the model has its tensor, and every tensor its weight.
 
@@ -89,7 +96,7 @@ def check_names_and_shapes(
         )
 
 
-def is_left_out(name: str, mlla: nn.Module) -> bool:
+def is_left_out(name: str, mlla: MLLA) -> bool:
     """Tell whether a weight belongs to a part this model was built without.
 
     Args:

@@ -26,7 +26,7 @@ def pad_grid_to_multiple(
     height, width = grid.shape[1:3]
     missing_rows, missing_columns = -height % multiple, -width % multiple
     # a branch on the size would freeze a traced or exported graph at this resolution
-    sizes_are_symbols = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    sizes_are_symbols = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     if sizes_are_symbols or missing_rows or missing_columns:
         return functional.pad(grid, (0, 0, 0, missing_columns, 0, missing_rows))
     return grid
