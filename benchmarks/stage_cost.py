@@ -5,6 +5,8 @@
 The parity gate: the blocks' attention equals the O(N^2) reference.
 """
 
+from functools import partial
+
 import torch
 import ultralytics
 from record import interleaved_ms, write_result
@@ -43,10 +45,7 @@ def main() -> None:
                 "C2fMLLA": (C2fMLLA(width_in, width, repeats, head_dim=head_dim), x),
                 "MLLABlocks": (MLLABlocks(width, width), y),
             }
-            calls = {
-                name: (lambda module=module.eval(), value=value: module(value))
-                for name, (module, value) in modules.items()
-            }
+            calls = {name: partial(module.eval(), v) for name, (module, v) in modules.items()}
             times = interleaved_ms(calls)
             rows[stage] = {
                 **{f"{name}_ms": round(value, 2) for name, value in times.items()},

@@ -6,6 +6,14 @@ from torch import Tensor, nn
 from mlla.layers.grid_conv import convolve_grid
 
 
+class FixedBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose `eps` and `momentum` stay as published.
+
+    Ultralytics resets those of every `nn.BatchNorm2d`, by exact type, when it builds a detector:
+    published weights would then compute something else than published.
+    """
+
+
 class ConvNorm(nn.Module):
     """A square convolution on a grid, "same" padded, then batch normalisation.
 
@@ -30,7 +38,7 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(
             in_dim, out_dim, kernel_size, stride=stride, padding=kernel_size // 2, bias=bias
         )
-        self.norm = nn.BatchNorm2d(out_dim)
+        self.norm = FixedBatchNorm2d(out_dim)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:
         """Convolve and normalise."""
