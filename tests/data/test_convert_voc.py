@@ -107,6 +107,29 @@ def test_an_image_whose_xml_is_broken_is_left_out_not_made_background(voc_pair, 
     assert report.problems[0].kind is Kind.UNREADABLE_ANNOTATION
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "latin-1"])
+def test_declared_encodings_are_read(voc_pair, tmp_path, encoding):
+    label = "h\u00fcbsch" if encoding == "latin-1" else "\u5212\u75d5"
+    path = voc_pair.voc("Annotations/a.xml", [(label, 1, 1, 9, 9)])
+    declared = encoding.removesuffix("-sig")
+    text = f'<?xml version="1.0" encoding="{declared}"?>\n{path.read_text("utf-8")}'
+    path.write_bytes(text.encode(encoding))
+    report = convert_voc(voc_pair, tmp_path)
+    assert report.names == ("dog", label)
+    assert report.problems == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\xff", b"<?xml version='1.0' encoding='klingon'?><annotation/>", b"<a>&b;</a>"],
+)
+def test_xml_that_does_not_parse_never_crashes(voc_pair, tmp_path, content):
+    voc_pair.image("JPEGImages/c.png")
+    voc_pair.path("Annotations/c.xml").write_bytes(content)
+    report = convert_voc(voc_pair, tmp_path)
+    assert [p.kind for p in report.problems] == [Kind.UNREADABLE_ANNOTATION]
+
+
 def test_images_and_annotations_without_their_other_half_are_named(voc_pair, tmp_path):
     voc_pair.image("JPEGImages/alone.png")
     voc_pair.voc("Annotations/lost.xml", [("dog", 1, 1, 9, 9)])

@@ -79,7 +79,7 @@ def convert(
         write_data_yaml(folder, names, list(splits))
         report = Report(
             title=f"Converted from {from_format}",
-            data_yaml=Path(destination) / "data.yaml",
+            data_yaml=Path(destination).absolute() / "data.yaml",
             names=tuple(names),
             splits=splits,
             problems=tuple(problems),

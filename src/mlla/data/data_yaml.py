@@ -45,6 +45,8 @@ def read_data_yaml(path: Path, problems: list[Problem]) -> DataYaml:
         DataError: If Ultralytics could not use the file: it is missing or no mapping, `train`,
             `val` or `names` is missing or wrong, or a place does not exist.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the data.yaml inside it")
     if not path.is_file():
         raise DataError(f"{path} does not exist; give the data.yaml of a data set")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
 
@@ -49,8 +50,7 @@ def read_voc(root: Path, images_root: Path) -> Source:
         if path.suffix.lower() != ".xml":
             continue
         try:
-            tree = ET.parse(path).getroot()
-        # Python raises the last two for encodings that it does not know
+            tree = _parse_xml(path)
         except (ET.ParseError, ValueError, LookupError) as error:
             action = "its image is left out, as what it shows is not known"
             problems.append(Problem(Kind.UNREADABLE_ANNOTATION, name, "", str(error), action))
@@ -74,6 +74,20 @@ def read_voc(root: Path, images_root: Path) -> Source:
         complete = apply_split_lists(complete, base, lists, problems)
     names = sorted({shape.name for sample in complete for shape in sample.shapes})
     return Source(complete, names, problems, in_pixels=True)
+
+
+def _parse_xml(path: Path) -> ET.Element:
+    """Parse an XML file in any encoding that Python knows.
+
+    Raises:
+        ParseError: If it is not well-formed.
+        ValueError: If it is not in the encoding that it declares.
+        LookupError: If that encoding is unknown.
+    """
+    content = path.read_bytes()
+    declared = re.match(rb"\s*<\?xml[^>]*encoding=[\"']([\w.-]+)", content)
+    # expat itself refuses GBK and other encodings of several bytes
+    return ET.fromstring(content.decode(declared[1].decode()) if declared else content)
 
 
 def _find_image(

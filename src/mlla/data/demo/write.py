@@ -56,7 +56,7 @@ def write_demo(
         quiet: Show no progress bar.
 
     Returns:
-        The path of data.yaml.
+        The absolute path of data.yaml.
 
     Raises:
         DataError: If an argument is out of range or the destination is not empty.
@@ -73,7 +73,7 @@ def write_demo(
         counts = ", ".join(f"{splits.count(split)} {split}" for split in SPLITS)
         readme = _README.format(num_images=num_images, size=image_size_px, seed=seed, counts=counts)
         write_text(root / "README.txt", readme)
-    return Path(destination) / "data.yaml"
+    return Path(destination).absolute() / "data.yaml"
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
