@@ -20,7 +20,8 @@ from mlla.yolo.register import registered_rows
 
 FOLDER = Path(__file__).parent / "models"
 SCALES = "nsmlx"
-_SCALED_STEM = re.compile(rf"(yolov?\d+)([{SCALES}])((?:-.+)?)")
+# as Ultralytics reads names, but nowhere else than in the stem: yolov8s, my-yolov8s_steel
+_SCALED_STEM = re.compile(rf"(.*yolov?\d+)([{SCALES}])((?:[^a-z].*)?)")
 
 __all__ = ["is_packaged", "model_config", "model_names", "rows"]
 
@@ -79,6 +80,11 @@ def model_config(model: str | Path | Config) -> Config:
                 f"did you mean {', '.join(near)}? `mlla models` lists all of them"
             ) from None
     _check_rows(config, path)
+    if scale and scale not in (config.get("scales") or scale):
+        raise ValueError(
+            f"{path} asks for scale {scale!r}, but the file has {', '.join(config['scales'])}; "
+            "rename it, or add the scale under 'scales'"
+        )
     return {**config, "scale": scale, "yaml_file": str(path)}
 
 
@@ -120,7 +126,8 @@ def _read(file: Path) -> Config:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not readable as YAML: {error}") from error
-    if not isinstance(config, dict) or not {"backbone", "head"} <= set(config):
+    parts = [config.get(part) for part in ("backbone", "head")] if isinstance(config, dict) else []
+    if not parts or not all(isinstance(part, list) and part for part in parts):
         raise ValueError(
             f"{file} is not a model configuration: it needs the keys 'backbone' and 'head', each "
             "a list of rows [from, repeats, module, arguments]"
@@ -131,11 +138,23 @@ def _read(file: Path) -> Config:
 def _check_rows(config: Config, path: Path) -> None:
     known = {name for name, value in vars(tasks).items() if isinstance(value, type)}
     for number, row in enumerate(rows_of(config)):
-        if not isinstance(row, list) or len(row) != 4 or not isinstance(row[2], str):
+        if not _is_row(row):
             raise ValueError(
-                f"{path}: row {number} is {row!r}, but a row is [from, repeats, module, arguments]"
+                f"{path}: row {number} is {row!r}, but a row is [from, repeats, module, "
+                "[arguments]], where 'from' is one row or a list of rows and 'repeats' at least 1"
             )
+        sources = row[0] if isinstance(row[0], list) else [row[0]]
+        # the image is row -1 of row 0
+        if any(not -max(number, 1) <= source < number for source in sources):
+            raise ValueError(f"{path}: row {number} reads from {row[0]}, which is no row before it")
         module = row[2]
+        if module in registered_rows() and (
+            len(sources) > 1 or not row[3] or not isinstance(row[3][0], int)
+        ):
+            raise ValueError(
+                f"{path}: row {number} is {row!r}, but {module} reads one row and its first "
+                "argument is its width"
+            )
         if module.startswith("nn."):
             found = hasattr(torch.nn, module[3:])
         elif module.startswith("torchvision.ops."):
@@ -144,8 +163,22 @@ def _check_rows(config: Config, path: Path) -> None:
             found = module in known
         if not found:
             near = get_close_matches(module, known, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
             raise ValueError(
-                f"{path}: row {number} names the unknown module {module!r}{hint} "
+                f"{path}: row {number} names the unknown module {module!r}.{hint} "
                 f"Rows of this package: {', '.join(sorted(registered_rows()))}"
             )
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != 4:
+        return False
+    sources, repeats, module, arguments = row
+    numbers = [*(sources if isinstance(sources, list) else [sources]), repeats]
+    return (
+        all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+        and len(numbers) > 1
+        and repeats > 0
+        and isinstance(module, str)
+        and isinstance(arguments, list)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 
-from mlla.yolo.config import is_packaged, model_config
+from mlla.yolo.config import is_packaged, model_config, model_names
 from mlla.yolo.trainers import TRAINERS
 from mlla.yolo.transfer import aligned
 
@@ -159,14 +160,16 @@ def check_weights_file(weights: str) -> None:
         FileNotFoundError: If the file does not exist and downloads were not asked for.
     """
     path = Path(weights)
-    remote = "://" in weights or os.environ.get("YOLO_OFFLINE", "").lower() not in ("true", "1")
+    remote = "://" in weights or os.environ.get("YOLO_OFFLINE", "").lower() in ("false", "0")
     folders = (Path(), Path(SETTINGS.get("weights_dir", "")))
-    with_suffix = path if path.suffix else path.with_suffix(".pt")
+    with_suffix = path if path.suffix else Path(f"{weights}.pt")
     if not remote and not any((folder / with_suffix).exists() for folder in folders):
+        near = get_close_matches(path.name, list(model_names()), n=3)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise FileNotFoundError(
             f"model={weights!r} does not exist, neither here ({Path.cwd()}) nor in {folders[1]}. "
-            "Put the file there, name a packaged model (`mlla models`), or set the environment "
-            "variable YOLO_OFFLINE=false to let Ultralytics download its own weights"
+            f"Put the file there, name a packaged model{hint or ' (`mlla models`)'}, or set the "
+            "environment variable YOLO_OFFLINE=false to let Ultralytics download its own weights"
         )
 
 
@@ -197,8 +200,7 @@ def _not_a_checkpoint(weights: str, error: Exception) -> str:
     except (RuntimeError, EOFError, pickle.UnpicklingError):
         kind = "damaged or not a checkpoint"
     else:
-        if isinstance(content, dict) and any(
-            "layers.0." in str(name) for name in content.get("model", content)
-        ):
+        state = content.get("model", content) if isinstance(content, dict) else None
+        if isinstance(state, dict) and any("layers.0." in str(name) for name in state):
             kind = "a state dict of a backbone; load it with mlla.load_published"
     return f"model={weights!r} is {kind} ({type(error).__name__}: {error})"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
@@ -114,7 +115,9 @@ def check_parser() -> None:
         if scale == "s":
             config["head"] = [[[2, 3], 1, "Concat", [1]]]
         try:
-            rows, _ = tasks.parse_model({**config, "scale": scale}, ch=3, verbose=False)
+            # the user's random numbers stay the same, whether or not mlla is imported
+            with torch.random.fork_rng(devices=[]):
+                rows, _ = tasks.parse_model({**config, "scale": scale}, ch=3, verbose=False)
             blocks, stage = rows[2].blocks, rows[3].m
             fits = len(blocks) == repeats == len(stage) and (
                 blocks[0].attention_norm.normalized_shape == (width,)

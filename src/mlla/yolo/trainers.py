@@ -43,7 +43,9 @@ class OurModels:
         """Save the checkpoints of this epoch so that a kill leaves the old or the new file."""
         final = {"wdir": self.wdir, "last": self.last, "best": self.best}
         draft = self.wdir / ".writing"
-        draft.mkdir(parents=True, exist_ok=True)
+        # an earlier run may have been killed in the middle of its draft
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
         self.wdir, self.last, self.best = (
             draft,
             draft / self.last.name,
@@ -51,13 +53,14 @@ class OurModels:
         )
         try:
             result = super().save_model()  # type: ignore[misc]
+            for file in draft.iterdir():
+                # opened for writing: Windows flushes no other
+                with file.open("r+b") as stream:
+                    os.fsync(stream.fileno())
+                file.replace(final["wdir"] / file.name)
         finally:
             self.wdir, self.last, self.best = final["wdir"], final["last"], final["best"]
-        for file in draft.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-            file.replace(self.wdir / file.name)
-        shutil.rmtree(draft)
+            shutil.rmtree(draft, ignore_errors=True)
         return result
 
 
