@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlla.data import DataError, Kind, convert
+from mlla.data import DataError, Kind, check_dataset, convert, write_demo
 from mlla.data.images import ImageFacts
 from mlla.data.placing import Placed, assign_splits
 from mlla.data.source import Sample
@@ -98,6 +99,22 @@ def test_a_split_does_not_depend_on_the_other_images():
     few = [f"{number:02d}" for number in range(20)]
     moved = train_of(few) ^ (train_of([*few, "new"]) - {"new"})
     assert len(moved) <= 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_progress_bar_is_shown_unless_quiet(voc_pair, tmp_path, monkeypatch, quiet):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    convert(voc_pair.root, tmp_path / "out", from_format="voc", quiet=quiet)
+    check_dataset(tmp_path / "out" / "data.yaml", quiet=quiet)
+    write_demo(tmp_path / "demo", num_images=12, quiet=quiet)
+    shown = [word in terminal.getvalue() for word in ("reading", "writing", "checking", "drawing")]
+    assert shown == [not quiet] * 4
 
 
 def test_interruption_leaves_nothing_behind(voc_pair, tmp_path, monkeypatch):

@@ -42,24 +42,24 @@ def clean_shapes(
         try:
             if shape.name not in names:
                 raise BadShapeError(Kind.UNKNOWN_CLASS, f"{shape.name!r} is none of the classes")
-            if in_pixels:
-                shape = _normalise(shape, facts, must_turn)
-            clipped, was_cut = clip_shape(shape)
+            whole = _normalise(shape, facts, must_turn) if in_pixels else shape
+            clipped, was_cut = clip_shape(whole)
         except BadShapeError as error:
-            where, file = shape.where, sample.annotation
-            problems.append(Problem(error.kind, file, where, str(error), "box dropped"))
+            detail, action = str(error), "box dropped"
+            problems.append(Problem(error.kind, sample.annotation, shape.where, detail, action))
             continue
         if was_cut:
-            detail = "edges " + ", ".join(f"{n:.4f}" for n in shape.numbers[:4])
-            if not shape.is_box:
-                detail = "some points lie outside 0..1"
-            problems.append(
-                Problem(
-                    Kind.PARTLY_OUTSIDE, sample.annotation, shape.where, detail, "clipped to 0..1"
-                )
-            )
+            kind, detail, action = Kind.PARTLY_OUTSIDE, _describe(whole), "clipped to 0..1"
+            problems.append(Problem(kind, sample.annotation, shape.where, detail, action))
         kept.append((names.index(shape.name), clipped))
     return _without_repeats(sample, _lines(sample, kept, problems), problems)
+
+
+def _describe(shape: Shape) -> str:
+    """Say where a normalised shape lies."""
+    if shape.is_box:
+        return "edges " + ", ".join(f"{number:.4f}" for number in shape.numbers)
+    return "some points lie outside 0..1"
 
 
 def _compare_sizes(sample: Sample, facts: ImageFacts, problems: list[Problem]) -> bool:
@@ -121,12 +121,10 @@ def _without_repeats(
     first_by_line: dict[str, str] = {}
     unique = []
     for class_id, shape, line in lines:
-        first = first_by_line.setdefault(line, shape.where)
-        if first == shape.where:
-            unique.append((class_id, line))
+        if line in first_by_line:
+            kind, detail = Kind.DUPLICATE_BOX, f"{shape.name}, the same as {first_by_line[line]}"
+            problems.append(Problem(kind, sample.annotation, shape.where, detail, "box dropped"))
             continue
-        detail = f"{shape.name}, the same as {first}"
-        problems.append(
-            Problem(Kind.DUPLICATE_BOX, sample.annotation, shape.where, detail, "box dropped")
-        )
+        first_by_line[line] = shape.where
+        unique.append((class_id, line))
     return unique
