@@ -179,7 +179,7 @@ class MLLAFeatures(nn.Module):
         super().__init__()
         _refuse_repeats("MLLAFeatures", repeats)
         # importing timm takes seconds, and only this row needs it
-        from mlla.models import mlla as family
+        from mlla.models import timm_entrypoints as family
 
         if variant not in family.default_cfgs:
             raise ValueError(
@@ -234,10 +234,11 @@ INSERTABLE: dict[str, type[nn.Module]] = {"mlla": MLLABlocks}
 
 
 def _blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABlock]:
-    if isinstance(head_dim, bool) or head_dim < 1 or width % head_dim or width % 4:
+    whole = isinstance(head_dim, int) and not isinstance(head_dim, bool) and head_dim > 0
+    if not whole or width % head_dim or width % 4:
         raise ValueError(
             f"{row} works at {width} channels at this scale, which must be a multiple of 4 and of "
-            f"head_dim={head_dim}; change the width of the row, or its head_dim"
+            f"head_dim={head_dim!r}; change the width of the row, or its head_dim"
         )
     return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
 
