@@ -45,6 +45,10 @@ def run(mode: str, words: Sequence[str]) -> int:
     if mode in ("predict", "track"):
         options.setdefault("save", True)
     model = YOLO(options.pop("model"), task=options.pop("task", None))
+    if not resume:
+        # versions of Ultralytics differ in what a relative project is relative to
+        folder = options.get("project") or Path("runs") / model.task
+        options["project"] = str(Path(folder).resolve())
     try:
         getattr(model, mode)(**options)
     except KeyboardInterrupt:
