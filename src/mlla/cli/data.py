@@ -8,7 +8,7 @@ from typing import Any
 from mlla.cli.arguments import UsageError, nearest, read_options, value_of
 
 HELP = """usage: mlla data convert SRC DST --from voc|coco|yolo [--split 0.8] [--seed 0]
-                         [--classes a,b]
+                         [--classes a,b] [--images FOLDER]
        mlla data demo DST [--num-images N] [--image-size-px N] [--seed 0]
        mlla data check DATA.yaml
 
@@ -32,7 +32,7 @@ def run(_command: str, words: Sequence[str]) -> int:
 def _convert(words: Sequence[str]) -> int:
     from mlla.data import convert
 
-    plain, options = read_options(words, known=("from", "split", "seed", "classes"))
+    plain, options = read_options(words, known=("from", "split", "seed", "classes", "images"))
     if len(plain) != 2 or "from" not in options:
         raise UsageError(f"convert needs SRC, DST and --from\n{HELP}")
     classes = options.get("classes")
@@ -43,8 +43,10 @@ def _convert(words: Sequence[str]) -> int:
         split=_number(options, "split", 0.8),
         seed=int(_number(options, "seed", 0)),
         classes=classes.split(",") if classes else None,
+        images=options.get("images"),
     )
     print(report.summary())
+    print(f"\nwrote {report.data_yaml}; every problem is named in report.txt beside it")
     return 0
 
 

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mlla.ops.tracing import is_tracing
+
 
 def pad_grid_to_multiple(
     grid: Float[Tensor, "B H W C"], multiple: int
@@ -24,9 +26,10 @@ def pad_grid_to_multiple(
     if multiple < 1:
         raise ValueError(f"multiple={multiple} must be at least 1")
     height, width = grid.shape[1:3]
-    missing_rows, missing_columns = -height % multiple, -width % multiple
+    # written so that symbolic sizes of exported graphs cancel; `-height % multiple` piles up
+    missing_rows = (height + multiple - 1) // multiple * multiple - height
+    missing_columns = (width + multiple - 1) // multiple * multiple - width
     # a branch on the size would freeze a traced or exported graph at this resolution
-    sizes_are_symbols = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    if sizes_are_symbols or missing_rows or missing_columns:
+    if torch.compiler.is_compiling() or is_tracing() or missing_rows or missing_columns:
         return functional.pad(grid, (0, 0, 0, missing_columns, 0, missing_rows))
     return grid

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mlla.ops.tracing import is_tracing
+
 BASE_FREQUENCY = 10000.0
 
 
@@ -27,7 +29,7 @@ def rotate_by_position(grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C
     Source: arXiv 2405.16605, section 4.2 (RoPE); arXiv 2403.13298 for the axial form.
     """
     height, width, channels = grid.shape[1:]
-    if channels % 4:
+    if not is_tracing() and channels % 4:
         raise ValueError(
             f"rotate_by_position needs channels divisible by 4 (pairs for rows and for columns), "
             f"got C={channels}; choose a width that is a multiple of 4"
@@ -38,7 +40,7 @@ def rotate_by_position(grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C
     frequencies = BASE_FREQUENCY ** (-order / pairs)
     rows = torch.arange(height, device=grid.device, dtype=precision)
     columns = torch.arange(width, device=grid.device, dtype=precision)
-    row_half, column_half = grid.to(precision).split(channels // 2, dim=-1)
+    row_half, column_half = grid.to(precision).chunk(2, dim=-1)
     rotated_rows = _rotate_pairs(row_half, (rows[:, None] * frequencies)[:, None, :])
     rotated_columns = _rotate_pairs(column_half, (columns[:, None] * frequencies)[None, :, :])
     return torch.cat((rotated_rows, rotated_columns), dim=-1).to(grid.dtype)

@@ -2,9 +2,17 @@
 
 from torch import Tensor
 
+from mlla.ops.tracing import is_tracing
+
 
 def check_arguments(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -> None:
     """Raise unless the three grids fit each other and split into heads.
+
+    Args:
+        query: First grid, which the other two must resemble.
+        key: Second grid.
+        value: Third grid.
+        num_heads: Number of heads.
 
     Raises:
         ValueError: If the shapes differ, are not (B, H, W, C), hold no token, or C does not
@@ -15,6 +23,8 @@ def check_arguments(query: Tensor, key: Tensor, value: Tensor, num_heads: int) -
             f"query must be a grid (B, H, W, C), got shape {tuple(query.shape)}; "
             "reshape tokens (B, H*W, C) to (B, H, W, C) first"
         )
+    if is_tracing():
+        return
     for name, grid in (("key", key), ("value", value)):
         if grid.shape != query.shape:
             raise ValueError(
