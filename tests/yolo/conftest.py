@@ -158,8 +158,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def train_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Return arguments for the smallest training on CPU that is still one."""
+def _train_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
     return {
         "imgsz": 64,
         "epochs": 1,
@@ -177,6 +176,16 @@ def train_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
         "verbose": False,
         **changes,
     }
+
+
+@pytest.fixture
+def train_arguments(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return arguments for the smallest training on CPU that is still one."""
+
+    def get(**changes: Any) -> dict[str, Any]:
+        return _train_arguments(tmp_path, **changes)
+
+    return get
 
 
 # -- models ------------------------------------------------------------------------------------
@@ -207,21 +216,10 @@ def stock_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 @pytest.fixture(scope="session")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory, dataset: Callable[[str], Path]
-) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, dataset: Callable[[str], Path]) -> Path:
     """Return the run folder of yolov8n-mlla after one epoch."""
     from mlla.yolo import YOLO
 
     folder = tmp_path_factory.mktemp("trained")
-    YOLO("yolov8n-mlla.yaml").train(data=str(dataset("detect")), **train_arguments(folder))
+    YOLO("yolov8n-mlla.yaml").train(data=str(dataset("detect")), **_train_arguments(folder))
     return folder / "run"
-
-
-def raw_output(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return the decoded predictions of a network in evaluation mode."""
-    with torch.no_grad():
-        output = network.eval()(x)
-    while isinstance(output, list | tuple):
-        output = output[0]
-    return output

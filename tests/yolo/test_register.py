@@ -124,7 +124,7 @@ STOCK_PARSER = tasks.parse_model
 
 
 def scales_nothing(config: dict, ch: int, verbose: bool) -> object:
-    return STOCK_PARSER({**config, "scales": dict.fromkeys("ns", [1, 1, 1024])}, ch, verbose)
+    return STOCK_PARSER({**config, "scales": {key: [1, 1, 1024] for key in "ns"}}, ch, verbose)
 
 
 def repeats_nothing(config: dict, ch: int, verbose: bool) -> object:
