@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlla.ops.linear_attention.arguments import check_arguments, split_heads
+from mlla.ops.precision import without_autocast
 from mlla.ops.rotary import rotate_by_position
 
 
@@ -41,15 +42,13 @@ def linear_attention(
     """
     check_arguments(query, key, value, num_heads)
     precision = torch.promote_types(value.dtype, torch.float32)
-    # autocast would undo the casts at the next matmul
-    with torch.autocast(device_type=value.device.type, enabled=False):
+    with without_autocast(value.device):
         q, k, v = query.to(precision), key.to(precision), value.to(precision)
         rotated_q, rotated_k = (rotate_by_position(q), rotate_by_position(k)) if rotary else (q, k)
         q, v, rotated_q, rotated_k = (
             split_heads(grid, num_heads) for grid in (q, v, rotated_q, rotated_k)
         )
-        # the mean is taken before the head split; both factors carry 1 / sqrt(N) in the authors'
-        # code, here 1 / N is applied once, to the smaller operand
+        # the authors spread 1 / N over both factors; here it is applied once, to the small product
         mean_k = k.mean(dim=(1, 2)).unflatten(-1, (num_heads, -1))
         num_tokens = value.shape[1] * value.shape[2]
         key_value = rotated_k.transpose(-2, -1) @ v / num_tokens

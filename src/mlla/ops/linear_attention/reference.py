@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlla.ops.linear_attention.arguments import check_arguments, split_heads
+from mlla.ops.precision import without_autocast
 from mlla.ops.rotary import rotate_by_position
 
 
@@ -40,7 +41,7 @@ def linear_attention_reference(
     check_arguments(query, key, value, num_heads)
     precision = torch.promote_types(value.dtype, torch.float32)
     height, width = value.shape[1:3]
-    with torch.autocast(device_type=value.device.type, enabled=False):
+    with without_autocast(value.device):
         q, k, v = (grid.to(precision) for grid in (query, key, value))
         rotated_q, rotated_k = (rotate_by_position(q), rotate_by_position(k)) if rotary else (q, k)
         q, k, v, rotated_q, rotated_k = (
