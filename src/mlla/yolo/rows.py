@@ -11,10 +11,12 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 from ultralytics.nn.modules import Conv
 
 from mlla.blocks import MLLABlock
-from mlla.layers import Downsample, Stem
+from mlla.layers import MLP, Downsample, GatedLinearAttention, LinearAttention, Stem
+from mlla.layers.conv_norm import ConvNorm, FixedBatchNorm2d
 from mlla.yolo.register import (
     check_parser,
     register_scaled,
@@ -258,3 +260,9 @@ def _to_map(grid: Tensor) -> Tensor:
 
 check_parser()
 warn_if_untested()
+# what ULTRALYTICS_SAFE_LOAD=1 may then build from a checkpoint, besides the classes it knows
+torch.serialization.add_safe_globals(
+    [MLLABlocks, C2fMLLA, MLLAStem, MLLADownsample, Inserted]
+    + [MLLABlock, GatedLinearAttention, LinearAttention, MLP, StochasticDepth]
+    + [Stem, Downsample, ConvNorm, FixedBatchNorm2d]
+)

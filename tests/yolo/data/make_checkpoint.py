@@ -1,0 +1,58 @@
+"""Write the stored checkpoint and what it computes; run with the oldest Ultralytics.
+
+    python make_checkpoint.py
+
+Only run it again if the format must change; then files that users have no longer load.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from mlla.yolo import YOLO
+
+FOLDER = Path(__file__).parent
+# every row of this package that is not megabytes large; narrow, to keep the file small
+CONFIG = {
+    "nc": 2,
+    "backbone": [
+        [-1, 1, "MLLAStem", [8]],
+        [-1, 1, "MLLABlocks", [8, 4]],
+        [-1, 1, "MLLADownsample", [16]],
+        [-1, 1, "C2fMLLA", [16, 0.5, 4]],
+    ],
+    "head": [
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "Inserted", [32, 32, "mlla", "zero"]],
+        [-1, 1, "Conv", [8, 1, 1]],
+        [-1, 1, "Classify", ["nc"]],
+    ],
+}
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    file = FOLDER / "config.yaml"
+    file.write_text(yaml.safe_dump(CONFIG))
+    model = YOLO(file)
+    file.unlink()
+    network = model.model
+    network.yaml["yaml_file"] = "stored.yaml"
+    model.overrides["model"] = network.args["model"] = "stored.yaml"
+    with torch.no_grad():
+        # as after training: statistics and the gate have moved
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand_like(tensor))
+    model.save(FOLDER / "stored.pt")
+    x = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
+    with torch.no_grad():
+        # files hold fp16, and are used in float32; every row but the head reads the one before
+        features = network.half().float().eval().model[:-1](torch.from_numpy(x))
+    np.savez(FOLDER / "stored.npz", features=features.numpy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Files that our models leave behind: stock Ultralytics opens them, now and in years."""
+
+import json
+import pickletools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import ultralytics
+
+from mlla.yolo import YOLO
+
+DATA = Path(__file__).parent / "data"
+# every class of ours that a checkpoint may name: the file format, which only ever grows
+FORMAT = {
+    "mlla.blocks.mlla_block.MLLABlock",
+    "mlla.layers.conv_norm.ConvNorm",
+    "mlla.layers.conv_norm.FixedBatchNorm2d",
+    "mlla.layers.downsample.Downsample",
+    "mlla.layers.gated_linear_attention.GatedLinearAttention",
+    "mlla.layers.linear_attention.LinearAttention",
+    "mlla.layers.mlp.MLP",
+    "mlla.layers.stem.Stem",
+    "mlla.models.mlla.MLLA",
+    "mlla.models.mlla.Stage",
+    "mlla.models.mlla._accept_published_names",
+    "mlla.yolo.rows.C2fMLLA",
+    "mlla.yolo.rows.Inserted",
+    "mlla.yolo.rows.MLLABlocks",
+    "mlla.yolo.rows.MLLADownsample",
+    "mlla.yolo.rows.MLLAFeatures",
+    "mlla.yolo.rows.MLLAStem",
+}
+VERSION = tuple(int(part) for part in ultralytics.__version__.split(".")[:3])
+has_safe_load = pytest.mark.skipif(
+    VERSION < (8, 4, 120), reason="this Ultralytics has no restricted loading"
+)
+
+
+def names_in(checkpoint: Path) -> set[str]:
+    """Return the dotted name of everything that loading the file would import."""
+    with zipfile.ZipFile(checkpoint) as archive:
+        member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        operations = list(pickletools.genops(archive.read(member)))
+    assert not any(operation.name == "STACK_GLOBAL" for operation, _, _ in operations)
+    return {arg.replace(" ", ".") for op, arg, _ in operations if op.name == "GLOBAL"}
+
+
+# -- the format --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov8n-mlla", "yolov8n-c2f-mlla", "yolov8n-mlla-backbone", "yolov8n-mlla-tiny"]
+)
+def test_checkpoints_name_only_classes_of_the_format(private_folder: Path, name: str) -> None:
+    YOLO(name).save(private_folder / "saved.pt")
+    names = {n for n in names_in(private_folder / "saved.pt") if n.startswith("mlla")}
+    # neither adapters nor anything else of the registration
+    assert names <= FORMAT
+    assert any(name.startswith("mlla.yolo.rows.") for name in names)
+
+
+def test_the_best_of_a_training_names_only_classes_of_the_format(trained: Path) -> None:
+    names = {n for n in names_in(trained / "weights" / "best.pt") if n.startswith("mlla")}
+    assert names <= FORMAT
+    assert "mlla.yolo.rows.MLLABlocks" in names
+
+
+def test_the_stored_checkpoint_covers_the_format() -> None:
+    assert (DATA / "stored.pt").stat().st_size < 200_000
+    # MLLA-T alone has 24 million weights
+    large = {n for n in FORMAT if n.startswith("mlla.models.") or n.endswith("MLLAFeatures")}
+    assert {n for n in names_in(DATA / "stored.pt") if n.startswith("mlla")} == FORMAT - large
+
+
+def test_stock_ultralytics_opens_the_stored_checkpoint(fresh_python: Callable[..., str]) -> None:
+    output = fresh_python(
+        "import sys\n"
+        "import numpy, torch\n"
+        "from ultralytics import YOLO\n"
+        "assert 'mlla' not in sys.modules\n"
+        "model = YOLO(sys.argv[1])\n"
+        "assert type(model) is YOLO\n"
+        "x = numpy.random.default_rng(0).random((1, 3, 64, 96), dtype=numpy.float32)\n"
+        "with torch.no_grad():\n"
+        "    features = model.model.float().eval().model[:-1](torch.from_numpy(x))\n"
+        "numpy.savez('features.npz', features=features.numpy())\n"
+        "image = (255 * x[0]).astype('uint8').transpose(1, 2, 0)\n"
+        "print('classes', len(model.predict(image, imgsz=64, verbose=False)[0].probs.data))\n",
+        DATA / "stored.pt",
+    )
+    assert "classes 2" in output
+    with np.load(DATA / "stored.npz") as stored, np.load("features.npz") as computed:
+        np.testing.assert_allclose(computed["features"], stored["features"], rtol=1e-4)
+
+
+def test_a_file_holds_exactly_the_rounded_model(private_folder: Path) -> None:
+    # nothing but weights and statistics decides the output, and those are stored in fp16
+    torch.manual_seed(0)
+    model, x = YOLO("yolov8n-mlla-backbone"), torch.rand(1, 3, 64, 96)
+    model.save(private_folder / "saved.pt")
+    loaded = ultralytics.YOLO(private_folder / "saved.pt").model.float().eval()
+    rounded = model.model.half().float().eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(x)[0], rounded(x)[0])
+
+
+# -- stock Ultralytics in a fresh process ------------------------------------------------------
+
+
+def test_yolo_predict_opens_our_best(
+    stock_yolo: Callable[..., str], trained: Path, image: Path, private_folder: Path
+) -> None:
+    stock_yolo(
+        "predict",
+        f"model={trained / 'weights' / 'best.pt'}",
+        f"source={image}",
+        "imgsz=64",
+        "conf=0.001",
+        f"project={private_folder}",
+        "name=drawn",
+    )
+    assert [file.stem for file in (private_folder / "drawn").iterdir()] == ["unseen"]
+
+
+@pytest.mark.slow
+def test_yolo_val_scores_our_best_as_we_do(
+    stock_yolo: Callable[..., str],
+    trained: Path,
+    dataset: Callable[[str], Path],
+    private_folder: Path,
+) -> None:
+    best, data = trained / "weights" / "best.pt", dataset("detect")
+    arguments = {
+        "data": str(data),
+        "imgsz": 64,
+        "plots": False,
+        "workers": 0,
+        "device": "cpu",
+        "conf": 0.0001,
+        "save_json": True,
+        "project": str(private_folder),
+    }
+    YOLO(best).val(**arguments, name="ours")
+    settings = [f"{key}={value}" for key, value in arguments.items()]
+    stock_yolo("val", f"model={best}", *settings, "name=stock")
+    ours, stock = (
+        json.loads((private_folder / name / "predictions.json").read_text())
+        for name in ("ours", "stock")
+    )
+    assert len(ours) > 0
+    assert ours == stock
+
+
+@pytest.mark.slow
+def test_yolo_export_writes_onnx(
+    stock_yolo: Callable[..., str], trained: Path, private_folder: Path
+) -> None:
+    best = private_folder / "best.pt"
+    best.write_bytes((trained / "weights" / "best.pt").read_bytes())
+    stock_yolo("export", f"model={best}", "format=onnx", "imgsz=64", "device=cpu")
+    x = np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+    session = onnxruntime.InferenceSession(best.with_suffix(".onnx"))
+    (output,) = session.run(None, {session.get_inputs()[0].name: x})
+    with torch.no_grad():
+        expected = YOLO(best).model.float().eval()(torch.from_numpy(x))[0].numpy()
+    assert np.abs(output - expected).max() / np.abs(expected).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_yolo_train_goes_on_from_our_best(
+    stock_yolo: Callable[..., str],
+    trained: Path,
+    dataset: Callable[[str], Path],
+    private_folder: Path,
+    train_arguments: Callable[..., dict[str, object]],
+) -> None:
+    stock_yolo(
+        "train",
+        f"model={trained / 'weights' / 'best.pt'}",
+        f"data={dataset('detect')}",
+        *(f"{key}={value}" for key, value in train_arguments().items()),
+    )
+    network = YOLO(private_folder / "run" / "weights" / "last.pt").model
+    assert network.model[22].type == "mlla.yolo.rows.MLLABlocks"
+    assert network.nc == 2
+
+
+# -- restricted loading ------------------------------------------------------------------------
+
+
+@has_safe_load
+@pytest.mark.parametrize("first", ["import mlla.yolo", "pass"])
+def test_restricted_loading_knows_our_classes_once_mlla_is_imported(
+    fresh_python: Callable[..., str], trained: Path, first: str
+) -> None:
+    output = fresh_python(
+        f"import sys\n{first}\n"
+        "from ultralytics import YOLO\n"
+        "try:\n"
+        "    for file in sys.argv[1:]: YOLO(file)\n"
+        "except TypeError as error:\n"
+        "    print('refused:', error)\n"
+        "else:\n"
+        "    print('opened')\n",
+        DATA / "stored.pt",
+        trained / "weights" / "best.pt",
+        ULTRALYTICS_SAFE_LOAD="1",
+    )
+    if first == "pass":
+        # the file names code that nobody asked for: not even imported
+        assert "references types outside the supported Ultralytics checkpoint format" in output
+    else:
+        assert output.splitlines()[-1] == "opened"
+
+
+@has_safe_load
+def test_restricted_loading_still_refuses_what_nobody_registered(private_folder: Path) -> None:
+    from ultralytics.nn.tasks import torch_safe_load
+
+    torch.save({"model": json.JSONDecoder}, private_folder / "foreign.pt")
+    with pytest.raises(TypeError, match="references types outside"):
+        torch_safe_load(private_folder / "foreign.pt", safe_only=True)
