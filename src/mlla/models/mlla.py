@@ -96,7 +96,7 @@ class MLLA(nn.Module):
         self.num_classes = num_classes
         self.stage_norm = stage_norm
         widths = [dim * 2**stage for stage in range(len(depths))]
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        drop_paths = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist()
 
         self.stem = Stem(in_chans, dim)
         self.stages = nn.Sequential()
@@ -105,7 +105,7 @@ class MLLA(nn.Module):
                 Stage(
                     Downsample(width // 2, width) if stage else nn.Identity(),
                     [
-                        MLLABlock(width, heads, mlp_ratio=mlp_ratio, drop_path=next(drop_paths))
+                        MLLABlock(width, heads, mlp_ratio=mlp_ratio, drop_path=drop_paths.pop(0))
                         for _ in range(depth)
                     ],
                 )
