@@ -43,7 +43,9 @@ def run(mode: str, words: Sequence[str]) -> int:
     if isinstance(resume, str):
         options["model"], options["resume"] = resume, True
     if mode in ("predict", "track"):
+        # Ultralytics saves by itself only under its own name
         options.setdefault("save", True)
+        _check_source(str(options["source"]))
     model = YOLO(options.pop("model"), task=options.pop("task", None))
     if not resume:
         # versions of Ultralytics differ in what a relative project is relative to
@@ -57,6 +59,25 @@ def run(mode: str, words: Sequence[str]) -> int:
             print(f"\nmlla: to go on: mlla train resume={last}", file=sys.stderr)
         raise
     return 0
+
+
+def _check_source(source: str) -> None:
+    """Refuse local images that Ultralytics would pass over with a warning."""
+    from mlla.data import check_images
+    from mlla.data.images import IMAGE_SUFFIXES
+
+    path = Path(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if path.is_dir() and not files:
+        raise UsageError(f"source={source!r} is an empty folder; name images or a video")
+    if problems := check_images(images):
+        lines = "\n".join(f"  {problem.file}: {problem.detail}" for problem in problems[:10])
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise UsageError(
+            f"{len(problems)} of {len(images)} images cannot be used:\n{lines}{more}\n"
+            "replace or remove them; nothing was written"
+        )
 
 
 def _ultralytics() -> tuple[Any, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Datasets in and out, without torch: conversion, checks and the generated demo set."""
 
-from mlla.data.check import check_dataset
+from mlla.data.check import check_dataset, check_images
 from mlla.data.convert import FORMATS, convert
 from mlla.data.demo import write_demo
 from mlla.data.errors import DataError
@@ -14,6 +14,7 @@ __all__ = [
     "Report",
     "SplitCounts",
     "check_dataset",
+    "check_images",
     "convert",
     "write_demo",
 ]

@@ -11,20 +11,23 @@ from mlla.data.data_yaml import DataYaml, label_path, list_split_images, read_da
 from mlla.data.errors import DataError
 from mlla.data.files import list_files
 from mlla.data.images import ImageFacts, UnreadableImageError, inspect_image
-from mlla.data.report import Kind, Problem, Report, SplitCounts
+from mlla.data.report import DROPS_IMAGE, Kind, Problem, Report, SplitCounts
 from mlla.data.shapes import BadShapeError, Shape, clip_shape, edges_from_centre_size
 from mlla.data.yolo_labels import UnreadableLabelsError, parse_label_line, read_label_lines
 
-_DROPPED = "Ultralytics drops the whole image"
 _MAX_ASPECT = 20
 _MAX_SIDE_PX = 10_000
 
 
-def check_dataset(data_yaml: str | Path, *, quiet: bool = False) -> Report:
+def check_dataset(
+    data_yaml: str | Path, *, datasets_folder: str | Path | None = None, quiet: bool = False
+) -> Report:
     """Inspect every image and label file of a data set; nothing is changed.
 
     Args:
         data_yaml: The data.yaml of the data set.
+        datasets_folder: Where a relative `path` in the file is looked up first, as Ultralytics
+            does in the folder of its settings.
         quiet: Show no progress bar.
 
     Returns:
@@ -36,7 +39,8 @@ def check_dataset(data_yaml: str | Path, *, quiet: bool = False) -> Report:
     """
     path = Path(data_yaml)
     problems: list[Problem] = []
-    data = read_data_yaml(path, problems)
+    folder = None if datasets_folder is None else Path(datasets_folder)
+    data = read_data_yaml(path, problems, folder)
     splits: dict[str, SplitCounts] = {}
     beyond_names: list[str] = []
     first_by_digest: dict[str, tuple[str, str]] = {}
@@ -59,6 +63,24 @@ def check_dataset(data_yaml: str | Path, *, quiet: bool = False) -> Report:
             f"{path}: {'; '.join(beyond_names[:3])}; complete `names` or correct the labels"
         )
     return Report("Checked", path, data.names, splits, tuple(problems))
+
+
+def check_images(images: Iterable[Path]) -> list[Problem]:
+    """Decode images and return those that Ultralytics could not predict on.
+
+    Args:
+        images: Image files.
+
+    Returns:
+        A problem for every image that is missing, empty, damaged, cut short or tiny.
+    """
+    problems = []
+    for image in images:
+        try:
+            inspect_image(image)
+        except UnreadableImageError as error:
+            problems.append(Problem(Kind.UNREADABLE_IMAGE, str(image), "", str(error), "no boxes"))
+    return problems
 
 
 class _Checker:
@@ -84,7 +106,7 @@ class _Checker:
         try:
             facts = inspect_image(image)
         except UnreadableImageError as error:
-            self.report(Kind.UNREADABLE_IMAGE, image, "", str(error), _DROPPED)
+            self.report(Kind.UNREADABLE_IMAGE, image, "", str(error), DROPS_IMAGE)
             return None
         width, height = facts.size
         if max(width, height) > min(_MAX_SIDE_PX, _MAX_ASPECT * min(width, height)):
@@ -133,7 +155,7 @@ class _Checker:
         try:
             lines = read_label_lines(path)
         except UnreadableLabelsError as error:
-            self.report(Kind.UNREADABLE_ANNOTATION, path, "", str(error), _DROPPED)
+            self.report(Kind.UNREADABLE_ANNOTATION, path, "", str(error), DROPS_IMAGE)
             return None
         is_dropped = False
         shapes: list[tuple[int, Shape]] = []
@@ -142,14 +164,14 @@ class _Checker:
             try:
                 class_id, numbers = parse_label_line(line)
             except BadShapeError as error:
-                self.report(error.kind, path, where, str(error), _DROPPED)
+                self.report(error.kind, path, where, str(error), DROPS_IMAGE)
                 is_dropped = True
                 continue
             if class_id >= len(self._data.names):
                 self._beyond_names.append(f"{self.name(path)}, {where}: class {class_id}")
             if not all(0 <= value <= 1 for value in numbers):
                 detail = f"{min(numbers):g} to {max(numbers):g} is not within 0 to 1"
-                self.report(Kind.PARTLY_OUTSIDE, path, where, detail, _DROPPED)
+                self.report(Kind.PARTLY_OUTSIDE, path, where, detail, DROPS_IMAGE)
                 is_dropped = True
                 continue
             shapes.append((class_id, self._check_shape(path, where, numbers)))
@@ -182,5 +204,5 @@ class _Checker:
         is_mixed = len({shape.is_box for _, shape in shapes}) == 2
         if is_mixed:
             detail = "some lines have 5 columns, some more"
-            self.report(Kind.MIXED_SHAPES, path, "", detail, _DROPPED)
+            self.report(Kind.MIXED_SHAPES, path, "", detail, DROPS_IMAGE)
         return is_mixed

@@ -31,12 +31,15 @@ class DataYaml:
     places: dict[str, list[Path]]
 
 
-def read_data_yaml(path: Path, problems: list[Problem]) -> DataYaml:
+def read_data_yaml(
+    path: Path, problems: list[Problem], datasets_folder: Path | None = None
+) -> DataYaml:
     """Read a data.yaml and find the places it names.
 
     Args:
         path: The file.
         problems: Receives what is suspicious but not fatal.
+        datasets_folder: Where a relative `path` is looked up first.
 
     Returns:
         Its content; every place exists.
@@ -58,7 +61,7 @@ def read_data_yaml(path: Path, problems: list[Problem]) -> DataYaml:
     missing = [key for key in ("train", "val") if not content.get(key)]
     if missing:
         raise DataError(f"{path} lacks {' and '.join(missing)}: add the folder of their images")
-    root = _find_root(content, path, problems)
+    root = _find_root(content, path, problems, datasets_folder)
     places = {
         split: _find_places(content[split], root, path, split)
         for split in SPLITS
@@ -89,7 +92,9 @@ def label_path(image: Path) -> Path:
     return Path(f"{head}{os.sep}labels{os.sep}{tail}" if found else tail).with_suffix(".txt")
 
 
-def _find_root(content: dict[str, Any], path: Path, problems: list[Problem]) -> Path:
+def _find_root(
+    content: dict[str, Any], path: Path, problems: list[Problem], datasets_folder: Path | None
+) -> Path:
     """Return the folder that the entries of the file are relative to."""
     value = content.get("path")
     if not value:
@@ -97,6 +102,8 @@ def _find_root(content: dict[str, Any], path: Path, problems: list[Problem]) -> 
     root = Path(str(value))
     if root.is_absolute():
         return root
+    if datasets_folder is not None and (datasets_folder / root).is_dir():
+        return (datasets_folder / root).resolve()
     if not root.is_dir():
         raise DataError(
             f"path in {path} is {str(value)!r}, which does not exist here; Ultralytics looks "

@@ -42,6 +42,10 @@ class Kind(str, Enum):
     PATH_DEPENDS = "path depends on the working folder"
 
 
+# the action of problems that cost a training the whole image
+DROPS_IMAGE = "Ultralytics drops the whole image"
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is not as it should be.
@@ -103,6 +107,11 @@ class Report:
     names: tuple[str, ...]
     splits: dict[str, SplitCounts]
     problems: tuple[Problem, ...]
+
+    @property
+    def dropped(self) -> tuple[Problem, ...]:
+        """The problems for which Ultralytics silently leaves the whole image out."""
+        return tuple(problem for problem in self.problems if problem.action == DROPS_IMAGE)
 
     def count(self, kind: Kind) -> int:
         """Return how many problems of one kind there are."""

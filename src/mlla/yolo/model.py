@@ -13,8 +13,9 @@ import torch
 import ultralytics
 from torch import nn
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
+from ultralytics.utils import DATASETS_DIR, DEFAULT_CFG_DICT, ROOT, SETTINGS
 
+from mlla.data import check_dataset
 from mlla.yolo.config import is_packaged, model_config, model_names
 from mlla.yolo.trainers import TRAINERS
 from mlla.yolo.transfer import aligned
@@ -130,15 +131,24 @@ class YOLO(ultralytics.YOLO):
         return super().val(validator=validator, **kwargs)
 
     def _check_data(self, arguments: dict[str, Any]) -> None:
+        """Refuse a detection dataset from which Ultralytics would drop images or stop on."""
         data = arguments.get("data")
-        if (
-            data is not None
-            and self.task == "detect"
-            and Path(str(data)).suffix in (".yaml", ".yml")
-        ):
-            from mlla.data import check_dataset
-
-            check_dataset(data)
+        if self.task != "detect" or not isinstance(data, str | Path):
+            return
+        stock = ROOT / "cfg" / "datasets" / Path(data).name
+        if not Path(data).exists() and stock.exists():
+            return
+        report = check_dataset(data, datasets_folder=DATASETS_DIR)
+        if report.dropped:
+            examples = "\n".join(f"  {problem}" for problem in report.dropped[:5])
+            more = f"\n  and {len(report.dropped) - 5} more" if len(report.dropped) > 5 else ""
+            raise ValueError(
+                f"data={str(data)!r}: Ultralytics would leave out images without saying so:\n"
+                f"{examples}{more}\nCorrect or remove them, or write a clean copy: "
+                "mlla data convert SRC DST --from yolo"
+            )
+        # 8.3.70 does not find a relative path
+        arguments["data"] = str(Path(data).resolve())
 
     def _check_launch(self, arguments: dict[str, Any]) -> None:
         devices = arguments.get("device")
