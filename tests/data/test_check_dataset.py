@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mlla.data import DataError, Kind, check_dataset
+from mlla.data import DataError, Kind, check_dataset, check_images
 
 HEALTHY = "0 0.5 0.5 0.5 0.5\n"
 
@@ -189,3 +189,30 @@ def test_nothing_is_changed(dataset, fingerprint):
     before = fingerprint(dataset.root)
     check(dataset)
     assert fingerprint(dataset.root) == before
+
+
+def test_problems_that_cost_the_image_are_told_apart(dataset):
+    dataset.root.joinpath("images/train/1.jpg").write_bytes(b"")
+    dataset.root.joinpath("labels/train/stray.txt").write_text(HEALTHY)
+    report = check(dataset)
+    assert len(report.problems) > 1
+    assert [problem.detail for problem in report.dropped] == ["0 bytes"]
+
+
+def test_a_relative_path_is_first_looked_up_in_the_datasets_folder(dataset, tmp_path_factory):
+    content = (dataset.root / "data.yaml").read_text()
+    moved = tmp_path_factory.mktemp("elsewhere") / "data.yaml"
+    moved.write_text(f"path: {dataset.root.name}\n{content}")
+    report = check_dataset(moved, datasets_folder=dataset.root.parent, quiet=True)
+    assert report.splits["train"].images == 2
+    assert not report.count(Kind.PATH_DEPENDS)
+
+
+def test_check_images_names_what_cannot_be_predicted_on(dataset):
+    good, empty, missing = (dataset.root / name for name in ("images/val/1.jpg", "e.jpg", "m.png"))
+    empty.write_bytes(b"")
+    problems = check_images([good, empty, missing])
+    assert [(problem.file, problem.detail) for problem in problems] == [
+        (str(empty), "0 bytes"),
+        (str(missing), "cannot be read: No such file or directory"),
+    ]
