@@ -79,14 +79,15 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
                 "stage_norm=True; leave feature_cls out"
             )
         kwargs["num_classes"] = 0
-    size = variant.partition("_")[2]
+    options = {**_SIZES[variant.partition("_")[2]], **kwargs}
+    all_stages = tuple(range(len(options["depths"])))
     return build_model_with_cfg(
         MLLA,
         variant,
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-        **{**_SIZES[size], **kwargs},
+        feature_cfg={"out_indices": all_stages, "feature_cls": "getter"},
+        **options,
     )
 
 
