@@ -169,6 +169,9 @@ def _train_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
         "plots": False,
         "optimizer": "SGD",
         "lr0": 0.01,
+        # every batch makes a full step
+        "nbs": 2,
+        "warmup_epochs": 0,
         "seed": 0,
         "project": str(folder),
         "name": "run",

@@ -86,11 +86,12 @@ def test_stock_ultralytics_opens_the_stored_checkpoint(fresh_python: Callable[..
         "model = YOLO(sys.argv[1])\n"
         "assert type(model) is YOLO\n"
         "x = numpy.random.default_rng(0).random((1, 3, 64, 96), dtype=numpy.float32)\n"
-        "with torch.no_grad():\n"
-        "    features = model.model.float().eval().model[:-1](torch.from_numpy(x))\n"
-        "numpy.savez('features.npz', features=features.numpy())\n"
         "image = (255 * x[0]).astype('uint8').transpose(1, 2, 0)\n"
-        "print('classes', len(model.predict(image, imgsz=64, verbose=False)[0].probs.data))\n",
+        "print('classes', len(model.predict(image, imgsz=64, verbose=False)[0].probs.data))\n"
+        "model = YOLO(sys.argv[1]).model.float().eval()\n"
+        "with torch.no_grad():\n"
+        "    features = model.model[:-1](torch.from_numpy(x))\n"
+        "numpy.savez('features.npz', features=features.numpy())\n",
         DATA / "stored.pt",
     )
     assert "classes 2" in output

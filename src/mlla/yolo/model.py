@@ -103,6 +103,21 @@ class YOLO(ultralytics.YOLO):
         self.predictor = None
         return self
 
+    def save(self, filename: str | Path = "saved_model.pt") -> None:
+        """Save the model as a checkpoint that any Ultralytics opens as the task it is for.
+
+        Args:
+            filename: Where to.
+        """
+        checkpoint = self.ckpt
+        # older releases read the task of a checkpoint from the arguments it was trained with
+        arguments = (checkpoint or {}).get("train_args") or getattr(self.model, "args", {})
+        self.ckpt = {**(checkpoint or {}), "train_args": {**dict(arguments), "task": self.task}}
+        try:
+            super().save(filename)
+        finally:
+            self.ckpt = checkpoint
+
     def train(self, trainer: Any = None, **kwargs: Any) -> Any:
         """Train as Ultralytics does, after the arguments and the dataset were checked.
 
