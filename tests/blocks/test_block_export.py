@@ -12,6 +12,9 @@ from mlla.ops import linear_attention
 
 OTHER_SIZES = [(5, 11), (8, 2), (14, 6)]
 
+# tracing is deprecated in PyTorch, and still what ONNX exports of detectors go through
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+
 
 @torch.no_grad()
 def test_export_keeps_height_and_width_open():

@@ -1,5 +1,7 @@
 """What holds for every model we register with timm."""
 
+import itertools
+
 import pytest
 import timm
 import torch
@@ -207,7 +209,7 @@ def test_every_parameter_belongs_to_a_depth(name, coarse, stage_norm):
     order = ["stem.", "stages.0.", "stages.1.", "stages.2.", "stages.3.", "head."]
     depths = [{d for n, d in groups.items() if n.startswith(part)} for part in order]
     depths = [d for d in depths if d]
-    for earlier, later in zip(depths, depths[1:], strict=False):
+    for earlier, later in itertools.pairwise(depths):
         assert max(earlier) < min(later)
     # one group for the stem, each stage or block, and the head if there is one
     num_blocks = len(SMALL["depths"]) if coarse else sum(SMALL["depths"])

@@ -3,9 +3,9 @@
 import pytest
 import timm
 import torch
-from golden import assert_golden, drawn, filled, golden_case, golden_shapes
 
 import mlla.models  # noqa: F401  registers with timm
+from golden import assert_golden, drawn, filled, golden_case, golden_shapes
 from mlla.blocks import MLLABlock
 from mlla.layers import ConvNorm, LinearAttention
 from mlla.models import load_published

@@ -149,7 +149,7 @@ def test_errors_name_the_argument_and_its_value(options, error, message):
 
 def test_methods_refuse_what_they_cannot_do():
     model = create(stage_norm=True, num_classes=0)
-    with pytest.raises(ValueError, match="num_classes=5 must be .* 0 with stage_norm=True"):
+    with pytest.raises(ValueError, match=r"num_classes=5 must be .* 0 with stage_norm=True"):
         model.reset_classifier(5)
     with pytest.raises(ValueError, match="num_classes=-2 must be at least 0"):
         create().reset_classifier(-2)

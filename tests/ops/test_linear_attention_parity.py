@@ -81,9 +81,7 @@ def test_fast_form_equals_reference_in_output_and_every_gradient(size, dtype):
     cotangent = torch.randn_like(inputs[2])
     ours = with_gradients(linear_attention, inputs, cotangent, num_heads=2)
     exact = [grid.double() for grid in inputs]
-    expected = with_gradients(
-        linear_attention_reference, exact, cotangent.double(), num_heads=2
-    )
+    expected = with_gradients(linear_attention_reference, exact, cotangent.double(), num_heads=2)
     for name, mine, theirs in zip(("output", "query", "key", "value"), ours, expected, strict=True):
         assert mine.dtype == dtype
         assert relative_error(mine, theirs) <= TOLERANCE[dtype], name

@@ -71,5 +71,5 @@ def test_gradients_pass_gradcheck():
 
 
 def test_width_must_be_divisible_by_four():
-    with pytest.raises(ValueError, match="divisible by 4.*got C=6; choose"):
+    with pytest.raises(ValueError, match=r"divisible by 4.*got C=6; choose"):
         rotate_by_position(torch.ones(1, 2, 2, 6))

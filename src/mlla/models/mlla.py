@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from mlla.blocks.mlla_block import MLLABlock
 from mlla.layers.downsample import Downsample
 from mlla.layers.stem import Stem
-from mlla.models.mlla_names import has_published_names, rename_published_state
+from mlla.models.mlla_names import rename_published_state
 
 
 class Stage(nn.Module):
@@ -290,7 +290,6 @@ def _accept_published_names(
 ) -> None:
     """Let `load_state_dict`, and with it timm's `checkpoint_path=`, read the authors' names."""
     own = {name.removeprefix(prefix): name for name in state_dict if name.startswith(prefix)}
-    if has_published_names(own):
-        published = {name: state_dict.pop(full_name) for name, full_name in own.items()}
-        for name, tensor in rename_published_state(published).items():
-            state_dict[prefix + name] = tensor
+    tensors = {name: state_dict.pop(full_name) for name, full_name in own.items()}
+    for name, tensor in rename_published_state(tensors).items():
+        state_dict[prefix + name] = tensor

@@ -50,18 +50,13 @@ _PATTERNS = [(_pattern(theirs), ours) for theirs, ours in PUBLISHED_MODULES.item
 
 
 def rename_published(name: str) -> str:
-    """Return our name for one of the authors' parameters; other names come back as they are."""
+    """Return our name for one of the authors' parameters; unknown names come back as they are."""
     for pattern, ours in _PATTERNS:
         if match := pattern.match(name):
             numbers = {key: int(number) for key, number in match.groupdict().items()}
             next_stage = numbers.get("stage", 0) + 1
             return ours.format(**numbers, next_stage=next_stage) + name[match.end() :]
     return name
-
-
-def has_published_names(state_dict: Mapping[str, object]) -> bool:
-    """Tell whether a state dict is the authors', by the modules that only they call so."""
-    return any(name.startswith(("patch_embed.", "layers.")) for name in state_dict)
 
 
 def rename_published_state(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,14 +66,17 @@ def rename_published_state(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor
     dropped after a check: ours are computed for the resolution at hand.
 
     Args:
-        state_dict: Tensors under the authors' names, without wrapper or prefix.
+        state_dict: Tensors without wrapper or prefix.
 
     Returns:
-        The same tensors under our names.
+        The same tensors under our names, as they are if they have them already.
 
     Raises:
         ValueError: If a `rotations` buffer holds other angles than ours.
     """
+    # modules that only the authors call so
+    if not any(name.startswith(("patch_embed.", "layers.")) for name in state_dict):
+        return dict(state_dict)
     renamed = {}
     for name, tensor in state_dict.items():
         if name.endswith(".rotations"):
