@@ -71,8 +71,9 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @every_model
-def test_no_parameter_of_a_backbone_is_left_without_gradient(name):
-    backbone = create(name, features_only=True, out_indices=(0, 2))
+@pytest.mark.parametrize("stage_norm", [False, True])
+def test_no_parameter_of_a_backbone_is_left_without_gradient(name, stage_norm):
+    backbone = create(name, features_only=True, out_indices=(0, 2), stage_norm=stage_norm)
     sum(feature.square().sum() for feature in backbone(torch.randn(2, 3, 32, 64))).backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
 

@@ -122,6 +122,9 @@ def test_detection_file_fits_the_detection_backbone():
     backbone = create(features_only=True, stage_norm=True)
     load_published(backbone, published_file(source))
     assert same(source, backbone.model)
+    last = create(features_only=True, stage_norm=True, out_indices=(1,))
+    load_published(last, published_file(source))
+    assert same(last.model, source)
 
 
 def test_parts_the_model_was_built_without_may_be_in_the_file(source):

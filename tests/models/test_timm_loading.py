@@ -48,6 +48,13 @@ def test_pretrained_file_for_features(source, file):
     assert same(backbone.model, source)
 
 
+def test_pretrained_file_for_a_detection_backbone(tmp_path):
+    source = randomised(create(stage_norm=True, num_classes=0))
+    torch.save(published_file(source), tmp_path / "weights.pth")
+    backbone = from_file(str(tmp_path / "weights.pth"), features_only=True, stage_norm=True)
+    assert same(source, backbone.model)
+
+
 def test_pretrained_file_that_does_not_fit(file):
     with pytest.raises(ValueError, match=r"unexpected: stages.1.blocks.1"):
         from_file(file, depths=(1, 1))

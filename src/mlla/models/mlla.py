@@ -207,7 +207,10 @@ class MLLA(nn.Module):
         taken, last_taken = feature_take_indices(len(self.stages), indices)
         loses_last_stage = last_taken < len(self.stages) - 1
         self.stages = self.stages[: last_taken + 1]
-        self.stage_norms = self.stage_norms[: last_taken + 1]
+        self.stage_norms = nn.ModuleList(
+            norm if stage in taken else nn.Identity()
+            for stage, norm in enumerate(self.stage_norms[: last_taken + 1])
+        )
         self.num_features = self.feature_info[last_taken]["num_chs"]
         if prune_norm or loses_last_stage:
             self.norm = nn.Identity()

@@ -85,7 +85,7 @@ def check_names_and_shapes(
                 f"{tuple(target[name].shape)} in the model"
             )
         known = name in target or name.endswith("num_batches_tracked") or _is_in(name, keep)
-        if not known and not is_left_out(name, mlla):
+        if not known and not _is_left_out(name, mlla):
             faults.append(f"unexpected: {name}")
     if faults:
         listing = "\n  ".join(faults)
@@ -96,18 +96,12 @@ def check_names_and_shapes(
         )
 
 
-def is_left_out(name: str, mlla: MLLA) -> bool:
-    """Tell whether a weight belongs to a part this model was built without.
-
-    Args:
-        name: One of our names.
-        mlla: The model.
-
-    Returns:
-        True for the head and the norm of a model that has none, and for stages cut off its end.
-    """
-    if stage := re.match(r"(?:stages|stage_norms)\.(\d+)\.", name):
+def _is_left_out(name: str, mlla: MLLA) -> bool:
+    """Tell whether a weight that the model lacks belongs to a part it was built without."""
+    if stage := re.match(r"stages\.(\d+)\.", name):
         return int(stage[1]) >= len(mlla.stages)
+    if name.startswith("stage_norms."):
+        return mlla.stage_norm
     return (name.startswith("head.") and mlla.num_classes == 0) or (
         name.startswith("norm.") and isinstance(mlla.norm, nn.Identity)
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlla.models.mlla import MLLA
 from mlla.models.mlla_names import rename_published_state
-from mlla.models.published_weights import check_names_and_shapes, is_left_out
+from mlla.models.published_weights import check_names_and_shapes
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: MLLA) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: MLLA) -> dict[str
     """
     renamed = rename_published_state(state_dict)
     check_names_and_shapes(model, renamed, keep=("head", "stem.reduce_to_half.conv"))
-    return {name: tensor for name, tensor in renamed.items() if not is_left_out(name, model)}
+    return {name: renamed[name] for name in model.state_dict() if name in renamed}
 
 
 _SIZES: dict[str, dict[str, Any]] = {
