@@ -211,6 +211,8 @@ def stock_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
                     if tensor.is_floating_point():
                         tensor.add_(0.02 * torch.rand_like(tensor))
             path = tmp_path_factory.mktemp("stock") / f"{name}.pt"
+            # published files say what they were trained for
+            model.ckpt = {"train_args": {"task": model.task}}
             model.save(path)
             saved[name] = path
         return saved[name]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
 from mlla.yolo.expand import Config, insert_after, insert_before_head, rows_of
@@ -50,7 +51,8 @@ def plug(
     if not isinstance(original.model, nn.Module):
         raise ValueError(f"model={model!r} is an exported file; plug needs the .pt or the YAML")
     network: Any = original.model
-    if network.is_fused():
+    # is_fused() of Ultralytics counts norms, and takes any small network for a fused one
+    if any(isinstance(module, Conv) and not hasattr(module, "bn") for module in network.modules()):
         raise ValueError("the model is fused for inference; load it again and plug before fuse()")
     config = network.yaml
     places, before_head = _places(config, at)
@@ -115,12 +117,13 @@ def _widths(network: Any, places: list[int]) -> dict[int, int]:
     ]
     parameter = next(network.parameters())
     channels = network.yaml.get("channels", network.yaml.get("ch", 3))
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     try:
         with torch.no_grad():
             network.eval()(parameter.new_zeros(1, channels, 64, 64))
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
         for hook in hooks:
             hook.remove()
     widths = {}

@@ -262,7 +262,9 @@ check_parser()
 warn_if_untested()
 # what ULTRALYTICS_SAFE_LOAD=1 may then build from a checkpoint, besides the classes it knows
 torch.serialization.add_safe_globals(
-    [MLLABlocks, C2fMLLA, MLLAStem, MLLADownsample, Inserted]
-    + [MLLABlock, GatedLinearAttention, LinearAttention, MLP, StochasticDepth]
-    + [Stem, Downsample, ConvNorm, FixedBatchNorm2d]
+    [
+        *(MLLABlocks, C2fMLLA, MLLAStem, MLLADownsample, Inserted),
+        *(MLLABlock, GatedLinearAttention, LinearAttention, MLP, StochasticDepth),
+        *(Stem, Downsample, ConvNorm, FixedBatchNorm2d),
+    ]
 )
