@@ -65,7 +65,7 @@ class MLLA(nn.Module):
             `num_classes` is negative, a rate is outside [0, 1), `stage_norm` meets a classifier,
             or a width does not fit, as in `Stem` and `MLLABlock`.
 
-    Source: arXiv 2405.16605, section 4.2 and table 9; MLLA in LeapLabTHU/MLLA @66b6d29.
+    Source: arXiv 2405.16605, section 4.2; MLLA in LeapLabTHU/MLLA @66b6d29.
     """
 
     output_fmt = "NHWC"

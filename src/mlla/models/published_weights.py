@@ -22,9 +22,6 @@ def load_published(
     Parts that the model was built without (the head for `num_classes=0`, head, norm and late
     stages for `features_only=True`) may be in the file.
 
-        model = timm.create_model("mlla_tiny", num_classes=10)
-        load_published(model, torch.load("MLLA-T.pth", map_location="cpu"), keep=("head",))
-
     Args:
         model: An MLLA, or what `timm.create_model(..., features_only=True)` makes of it.
         checkpoint: What `torch.load` returned.
@@ -36,6 +33,10 @@ def load_published(
         TypeError: If the model is no MLLA.
         ValueError: If `keep` names no part of the model, or if anything is missing, unexpected
             or of another shape. The message lists every name, and the model is unchanged.
+
+    Example:
+        >>> model = timm.create_model("mlla_tiny", num_classes=10)
+        >>> load_published(model, torch.load("MLLA-T.pth", map_location="cpu"), keep=("head",))
     """
     mlla = model.model if isinstance(model, FeatureGetterNet) else model
     if not isinstance(mlla, MLLA):
