@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
+from mlla.layers.linear import linear
 from mlla.layers.linear_attention import LinearAttention
 
 
@@ -26,11 +27,11 @@ class GatedLinearAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        self.input_projection = nn.Linear(dim, dim)
-        self.gate_projection = nn.Linear(dim, dim)
+        self.input_projection = linear(dim, dim)
+        self.gate_projection = linear(dim, dim)
         self.local_mixing = depthwise_conv3x3(dim)
         self.attention = LinearAttention(dim, num_heads)
-        self.output_projection = nn.Linear(dim, dim)
+        self.output_projection = linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Mix tokens and gate the result."""

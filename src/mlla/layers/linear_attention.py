@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
+from mlla.layers.linear import linear
 from mlla.ops.linear_attention import linear_attention
 
 
@@ -38,7 +39,7 @@ class LinearAttention(nn.Module):
                 f"and columns need; the next one is {max(4, dim + -dim % 4)}"
             )
         self.num_heads = num_heads
-        self.query_key = nn.Linear(dim, 2 * dim)
+        self.query_key = linear(dim, 2 * dim)
         self.local_position = depthwise_conv3x3(dim)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:

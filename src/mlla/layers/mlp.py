@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlla.layers.linear import linear
+
 
 class MLP(nn.Module):
     """Two projections with GELU between them.
@@ -15,8 +17,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, hidden_dim)
-        self.contract = nn.Linear(hidden_dim, dim)
+        self.expand = linear(dim, hidden_dim)
+        self.contract = linear(hidden_dim, dim)
 
     def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
         """Transform each token on its own."""

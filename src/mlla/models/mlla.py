@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mlla.blocks.mlla_block import MLLABlock
 from mlla.layers.downsample import Downsample
+from mlla.layers.linear import init_linear
 from mlla.layers.stem import Stem
 from mlla.models.mlla_names import rename_published_state
 
@@ -122,7 +123,7 @@ class MLLA(nn.Module):
             {"num_chs": width, "reduction": 4 * 2**stage, "module": f"stages.{stage}"}
             for stage, width in enumerate(widths)
         ]
-        self.apply(_init_linear)
+        self.head.apply(init_linear)
         self.register_load_state_dict_pre_hook(_accept_published_names)
 
     @property
@@ -238,7 +239,7 @@ class MLLA(nn.Module):
             )
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
-        self.head.apply(_init_linear)
+        self.head.apply(init_linear)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the blocks in the backward pass instead of keeping their activations."""
@@ -280,12 +281,6 @@ def _check_arguments(
     for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
         if not 0 <= rate < 1:
             raise ValueError(f"{name}={rate} must be a probability in [0, 1)")
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 def _accept_published_names(
