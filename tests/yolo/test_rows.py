@@ -156,6 +156,16 @@ def test_head_dim_changes_the_output(row: Callable[[int], nn.Module]) -> None:
     assert not torch.allclose(output_of(whole, x), output_of(split, x), atol=1e-4)
 
 
+def test_stages_chooses_the_features_and_their_norms() -> None:
+    x = torch.rand(1, 3, 32, 64)
+    every, last = (MLLAFeatures(3, 512, 1, "mlla_tiny", stages) for stages in ([0, 1, 2, 3], [3]))
+    last.load_state_dict({name: every.state_dict()[name] for name in last.state_dict()})
+    (feature,) = output_of(last, x)
+    assert torch.equal(feature, output_of(every, x)[3])
+    # the norms of three stages less: 64, 128 and 256 weights and as many biases
+    assert number_of_weights(every) - number_of_weights(last) == 2 * (64 + 128 + 256)
+
+
 def test_variant_chooses_the_backbone() -> None:
     tiny, small = (MLLAFeatures(3, 512, 1, f"mlla_{size}") for size in ("tiny", "small"))
     assert number_of_weights(tiny) < number_of_weights(small)
@@ -163,7 +173,7 @@ def test_variant_chooses_the_backbone() -> None:
 
 def test_drop_path_rate_makes_training_stochastic() -> None:
     torch.manual_seed(0)
-    row, x = MLLAFeatures(3, 512, 1, "mlla_tiny", 0.9), torch.rand(2, 3, 32, 32)
+    row, x = MLLAFeatures(3, 512, 1, "mlla_tiny", drop_path_rate=0.9), torch.rand(2, 3, 32, 32)
     assert not torch.equal(row.train()(x)[3], row.train()(x)[3])
 
 

@@ -3,22 +3,24 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 import ultralytics
 from torch import nn
+from ultralytics.cfg import TASK2DATA
 from ultralytics.nn.tasks import guess_model_task
-from ultralytics.utils import DATASETS_DIR, DEFAULT_CFG_DICT, ROOT, SETTINGS
+from ultralytics.utils import DEFAULT_CFG_DICT
 
-from mlla.data import check_dataset
-from mlla.yolo.config import is_packaged, model_config, model_names
+from mlla.yolo.checks import check_arguments, check_data, check_weights_file, what_it_is_not
+from mlla.yolo.config import is_packaged, model_config
 from mlla.yolo.trainers import TRAINERS
 from mlla.yolo.transfer import aligned
+
+# what reading a file of arbitrary bytes, or one cut short, raises
+_UNREADABLE = (KeyError, AttributeError, TypeError, EOFError, OSError, pickle.UnpicklingError)
 
 
 class YOLO(ultralytics.YOLO):
@@ -64,12 +66,12 @@ class YOLO(ultralytics.YOLO):
         check_weights_file(weights)
         try:
             super()._load(weights, task=task)
-        except (KeyError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(_not_a_checkpoint(weights, error)) from error
+        except _UNREADABLE as error:
+            raise ValueError(what_it_is_not(weights, error)) from error
         except RuntimeError as error:
             if "PytorchStreamReader" not in str(error) and "zip" not in str(error):
                 raise
-            raise ValueError(_not_a_checkpoint(weights, error)) from error
+            raise ValueError(what_it_is_not(weights, error)) from error
 
     @property
     def task_map(self) -> dict[str, dict[str, Any]]:
@@ -145,87 +147,51 @@ class YOLO(ultralytics.YOLO):
         self._check_data(kwargs)
         return super().val(validator=validator, **kwargs)
 
+    def predict(
+        self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs: Any
+    ) -> Any:
+        """Predict as Ultralytics does, after the arguments were checked.
+
+        Raises:
+            ValueError: If an argument makes no sense.
+        """
+        check_arguments(kwargs)
+        return super().predict(source, stream, predictor, **kwargs)
+
+    def export(self, **kwargs: Any) -> Any:
+        """Export as Ultralytics does, after the arguments were checked.
+
+        Raises:
+            ValueError: If an argument makes no sense.
+        """
+        check_arguments(kwargs)
+        return super().export(**kwargs)
+
     def _check_data(self, arguments: dict[str, Any]) -> None:
-        """Refuse a detection dataset from which Ultralytics would drop images or stop on."""
-        data = arguments.get("data")
-        if self.task != "detect" or not isinstance(data, str | Path):
-            return
-        stock = ROOT / "cfg" / "datasets" / Path(data).name
-        if not Path(data).exists() and stock.exists():
-            return
-        report = check_dataset(data, datasets_folder=DATASETS_DIR)
-        if report.dropped:
-            examples = "\n".join(f"  {problem}" for problem in report.dropped[:5])
-            more = f"\n  and {len(report.dropped) - 5} more" if len(report.dropped) > 5 else ""
-            raise ValueError(
-                f"data={str(data)!r}: Ultralytics would leave out images without saying so:\n"
-                f"{examples}{more}\nCorrect or remove them, or write a clean copy: "
-                "mlla data convert SRC DST --from yolo"
-            )
-        # 8.3.70 does not find a relative path
-        arguments["data"] = str(Path(data).resolve())
+        given = arguments.get("data")
+        if not arguments.get("cfg"):
+            # what Ultralytics falls back on: the data of the checkpoint, or a set it downloads
+            check_data(given or self.overrides.get("data") or TASK2DATA[self.task], self.task)
+        if isinstance(given, str | Path) and Path(given).exists():
+            # 8.3.70 does not find a relative path
+            arguments["data"] = str(Path(given).resolve())
 
     def _check_launch(self, arguments: dict[str, Any]) -> None:
         devices = arguments.get("device")
         several = isinstance(devices, list | tuple) or "," in str(devices)
         in_memory = self.ckpt and not self.ckpt_path and "plug" in self.model.yaml
         version = tuple(int(n) for n in ultralytics.__version__.split(".")[:3])
+        if several and version >= (8, 4, 145):
+            try:
+                import_module("cloudpickle")
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(
+                    f"device={devices!r}: ultralytics {ultralytics.__version__} sends the model to "
+                    "its processes by a package that is missing: pip install 'cloudpickle>=3.1.1'"
+                ) from error
         if several and in_memory and version < (8, 4, 145):
             raise ValueError(
                 f"device={devices!r}: ultralytics {ultralytics.__version__} starts its processes "
                 "from a file and would lose the inserted blocks; save the model first: "
                 "model.save('plugged.pt'), then YOLO('plugged.pt').train(...)"
             )
-
-
-def check_weights_file(weights: str) -> None:
-    """Raise where Ultralytics would go to the network for a missing file.
-
-    Raises:
-        FileNotFoundError: If the file does not exist and downloads were not asked for.
-    """
-    path = Path(weights)
-    remote = "://" in weights or os.environ.get("YOLO_OFFLINE", "").lower() in ("false", "0")
-    folders = (Path(), Path(SETTINGS.get("weights_dir", "")))
-    with_suffix = path if path.suffix else Path(f"{weights}.pt")
-    if not remote and not any((folder / with_suffix).exists() for folder in folders):
-        near = get_close_matches(path.name, list(model_names()), n=3)
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        raise FileNotFoundError(
-            f"model={weights!r} does not exist, neither here ({Path.cwd()}) nor in {folders[1]}. "
-            f"Put the file there, name a packaged model{hint or ' (`mlla models`)'}, or set the "
-            "environment variable YOLO_OFFLINE=false to let Ultralytics download its own weights"
-        )
-
-
-def check_arguments(arguments: dict[str, Any]) -> None:
-    """Raise on values that Ultralytics takes and then fails on, or takes as something else.
-
-    Raises:
-        ValueError: If `batch`, `imgsz` or `epochs` makes no sense.
-    """
-    batch = arguments.get("batch", 16)
-    if isinstance(batch, bool) or not (batch == -1 or batch > 0):
-        raise ValueError(
-            f"batch={batch!r} must be a positive number of images, a fraction of the GPU's memory "
-            "in (0, 1), or -1 to find it automatically"
-        )
-    sizes = arguments.get("imgsz", 640)
-    if any(size <= 0 for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
-        raise ValueError(f"imgsz={sizes!r} must be positive, in pixels, such as 640")
-    epochs = arguments.get("epochs", 100)
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"epochs={epochs!r} must be at least 1")
-
-
-def _not_a_checkpoint(weights: str, error: Exception) -> str:
-    kind = "not a checkpoint of Ultralytics"
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError):
-        kind = "damaged or not a checkpoint"
-    else:
-        state = content.get("model", content) if isinstance(content, dict) else None
-        if isinstance(state, dict) and any("layers.0." in str(name) for name in state):
-            kind = "a state dict of a backbone; load it with mlla.load_published"
-    return f"model={weights!r} is {kind} ({type(error).__name__}: {error})"

@@ -8,6 +8,8 @@ stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -154,9 +156,9 @@ class MLLADownsample(nn.Module):
 
 @register_scaled
 class MLLAFeatures(nn.Module):
-    """A published MLLA as whole backbone: `[-1, 1, MLLAFeatures, [width, mlla_tiny]]`.
+    """A published MLLA as whole backbone: `[-1, 1, MLLAFeatures, [width, mlla_tiny, [1, 2, 3]]]`.
 
-    Returns the list of its four stages (strides 4, 8, 16, 32), from which `Index` rows pick. Load
+    Returns the list of its stages (strides 4, 8, 16, 32), from which `Index` rows pick. Load
     published weights with `mlla.load_published(model.model.model[0].backbone, state_dict)`.
 
     Args:
@@ -164,6 +166,7 @@ class MLLAFeatures(nn.Module):
         out_channels: Not used: the variant sets the widths, `Index` rows state them.
         repeats: Must be 1.
         variant: timm name of the model.
+        stages: Which of the stages 0 to 3 to return; the norms of the others are left out.
         drop_path_rate: Stochastic depth of the last block while training.
 
     Raises:
@@ -176,6 +179,7 @@ class MLLAFeatures(nn.Module):
         out_channels: int,
         repeats: int = 1,
         variant: str = "mlla_tiny",
+        stages: Sequence[int] = (0, 1, 2, 3),
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
@@ -190,12 +194,13 @@ class MLLAFeatures(nn.Module):
         self.backbone = getattr(family, variant)(
             features_only=True,
             stage_norm=True,
+            out_indices=tuple(stages),
             in_chans=in_channels,
             drop_path_rate=drop_path_rate,
         )
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> list[Tensor]:
-        """Return the normalised output of every stage."""
+        """Return the normalised outputs of the stages."""
         return self.backbone(x)
 
 
