@@ -150,10 +150,26 @@ def test_expansion_is_the_width_of_the_units() -> None:
 )
 def test_head_dim_changes_the_output(row: Callable[[int], nn.Module]) -> None:
     whole, split = row(32), row(8)
+    for parameter in whole.parameters():
+        if parameter.dim() == 2:
+            # projections start small
+            nn.init.normal_(parameter, std=0.3)
     split.load_state_dict(whole.state_dict())
     width = 64 if isinstance(whole, C2fMLLA) else 32
     x = torch.randn(1, width, 5, 5)
     assert not torch.allclose(output_of(whole, x), output_of(split, x), atol=1e-4)
+
+
+def test_a_zero_gate_passes_the_input_until_it_opens() -> None:
+    row = MLLABlocks(32, 32, 1, 32, "zero")
+    x = torch.randn(1, 32, 5, 5)
+    assert torch.equal(output_of(row, x), x)
+    row.gate.data.fill_(1.0)
+    torch.testing.assert_close(
+        output_of(row, x), output_of(row.blocks, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    )
+    with pytest.raises(ValueError, match="gate='open' is unknown; choose 'zero' or 'none'"):
+        MLLABlocks(32, 32, 1, 32, "open")
 
 
 def test_stages_chooses_the_features_and_their_norms() -> None:

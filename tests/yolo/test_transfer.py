@@ -41,6 +41,16 @@ def test_every_tensor_of_yolov8n_is_kept(stock_checkpoint: Callable[[str], Path]
     assert equal_tensors(state, blocks) == len(blocks) == len(state) - 355
 
 
+def test_with_its_weights_yolov8n_mlla_starts_as_yolov8n(
+    stock_checkpoint: Callable[[str], Path],
+) -> None:
+    path = stock_checkpoint("yolov8n")
+    stock, ours = ultralytics.YOLO(path).model, YOLO("yolov8n-mlla").load(path).model
+    image = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(image)[0], stock.eval()(image)[0])
+
+
 def test_a_loaded_model_is_as_good_as_a_file(stock_checkpoint: Callable[[str], Path]) -> None:
     path = stock_checkpoint("yolov8n")
     source = ultralytics.YOLO(path).model

@@ -38,13 +38,19 @@ class MLLABlocks(nn.Module):
         out_channels: Width of the output; must equal the input's.
         num_blocks: Number of blocks.
         head_dim: Channels per attention head; must divide the width.
+        gate: "none", or "zero" as in `Inserted`.
 
     Raises:
-        ValueError: If the widths differ or do not split into heads.
+        ValueError: If the widths differ or do not split into heads, or the gate is unknown.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, num_blocks: int = 1, head_dim: int = HEAD_DIM
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int = 1,
+        head_dim: int = HEAD_DIM,
+        gate: str = "none",
     ) -> None:
         super().__init__()
         if in_channels != out_channels:
@@ -53,10 +59,11 @@ class MLLABlocks(nn.Module):
                 f"gets {in_channels}; write the width of the row it reads from"
             )
         self.blocks = nn.Sequential(*_blocks("MLLABlocks", out_channels, num_blocks, head_dim))
+        self.gate = _gate(gate, out_channels)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Refine the map."""
-        return _to_map(self.blocks(_to_grid(x)))
+        return _gated(x, _to_map(self.blocks(_to_grid(x))), self.gate)
 
 
 @register_scaled
@@ -224,17 +231,12 @@ class Inserted(nn.Module):
         super().__init__()
         if block not in INSERTABLE:
             raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
-        if gate not in ("zero", "none"):
-            raise ValueError(f"gate={gate!r} is unknown; choose 'zero' or 'none'")
         self.block = INSERTABLE[block](width, width)
-        self.gate = nn.Parameter(torch.zeros(width, 1, 1)) if gate == "zero" else None
+        self.gate = _gate(gate, width)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Add the gated change of the block."""
-        changed = self.block(x)
-        if self.gate is None:
-            return changed
-        return x + self.gate * (changed - x)
+        return _gated(x, self.block(x), self.gate)
 
 
 INSERTABLE: dict[str, type[nn.Module]] = {"mlla": MLLABlocks}
@@ -248,6 +250,16 @@ def _blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABl
             f"head_dim={head_dim!r}; change the width of the row, or its head_dim"
         )
     return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
+
+
+def _gate(kind: str, width: int) -> nn.Parameter | None:
+    if kind not in ("zero", "none"):
+        raise ValueError(f"gate={kind!r} is unknown; choose 'zero' or 'none'")
+    return nn.Parameter(torch.zeros(width, 1, 1)) if kind == "zero" else None
+
+
+def _gated(x: Tensor, changed: Tensor, gate: Tensor | None) -> Tensor:
+    return changed if gate is None else x + gate * (changed - x)
 
 
 def _refuse_repeats(row: str, repeats: int) -> None:
