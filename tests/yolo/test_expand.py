@@ -66,7 +66,8 @@ def test_before_the_head_only_the_head_reads_the_new_one() -> None:
 
 def test_the_packaged_placement_is_the_plugged_one() -> None:
     stock = yaml_model_load("yolov8n.yaml")
-    rows = {row: [1, "MLLABlocks", [width]] for row, width in ((15, 256), (18, 512), (21, 1024))}
+    widths = {15: 256, 18: 512, 21: 1024}
+    rows = {row: [1, "MLLABlocks", [width, 32, "zero"]] for row, width in widths.items()}
     ours = rows_of(insert_before_head(stock, rows)[0])
     packaged = model_config("yolov8n-mlla")
     absolute = rows_of(insert_before_head(packaged, {})[0])
@@ -117,6 +118,6 @@ def test_a_replaced_stage_matches_the_stage_it_replaced() -> None:
 def test_only_the_parser_reads_configurations() -> None:
     # a name that stands for a local variable of the parser would be replaced by its value
     reserved = set(tasks.parse_model.__code__.co_varnames)
-    words = {a for row in rows_of(model_config("yolov8n-mlla-tiny")) for a in row[3]}
+    words = [a for row in rows_of(model_config("yolov8n-mlla-tiny")) for a in row[3]]
     assert not {word for word in words if isinstance(word, str)} & (reserved - {"nc"})
     assert not {"mlla", "zero", "none"} & reserved

@@ -182,6 +182,7 @@ def test_an_unknown_module_is_named_with_the_rows_of_this_package(
         ([-1, 1, "MLLABlocks", [32, 8.0]], "multiple of 4 and of head_dim=8.0"),
         ([-1, 1, "MLLABlocks", [32, True]], "multiple of 4 and of head_dim=True"),
         ([-1, 1, "MLLABlocks", [32, 0]], "multiple of 4 and of head_dim=0"),
+        ([-1, 1, "MLLABlocks", [32, 32, "one"]], "gate='one' is unknown; choose 'zero'"),
         ([-1, 1, "C2fMLLA", [40]], "C2fMLLA works at 20 channels at this scale"),
         ([-1, 1, "C2fMLLA", [64, True]], "takes no shortcut argument"),
         ([-1, 1, "C2fMLLA", [64, False]], "takes no shortcut argument"),

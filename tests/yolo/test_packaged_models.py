@@ -199,7 +199,7 @@ def test_forward_leaves_no_cache_on_the_modules(named: tuple[str, YOLO]) -> None
 
 @pytest.mark.parametrize("name", ["yolov8-mlla", "yolov8n-mlla", "yolov8n-mlla.yaml"])
 def test_scale_and_suffix_are_optional(name: str) -> None:
-    assert sum(p.numel() for p in YOLO(name).model.parameters()) == 4_299_600
+    assert sum(p.numel() for p in YOLO(name).model.parameters()) == 4_300_048
 
 
 def block_parameters(width: int) -> int:
@@ -222,7 +222,8 @@ def block_parameters(width: int) -> int:
 def test_attention_after_the_neck_adds_exactly_its_blocks(
     scale: str, stock: int, neck: tuple[int, ...]
 ) -> None:
-    expected = stock + sum(block_parameters(width) for width in neck)
+    # and a gate per channel
+    expected = stock + sum(block_parameters(width) + width for width in neck)
     assert built(f"yolov8{scale}-mlla.yaml").num_parameters == expected
 
 

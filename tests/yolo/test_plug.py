@@ -167,10 +167,12 @@ def test_without_a_gate_the_block_acts_at_once(stock_checkpoint: StockCheckpoint
     assert not torch.equal(outputs(plugged)[0], outputs(original)[0])
 
 
-def test_without_a_gate_the_neck_placement_is_the_packaged_one(
+def test_the_neck_placement_is_the_packaged_one(
     stock_checkpoint: StockCheckpoint,
 ) -> None:
-    plugged = plug(stock_checkpoint("yolov8n"), gate="none")
+    plugged = plug(stock_checkpoint("yolov8n"))
+    for row in (22, 23, 24):
+        nn.init.normal_(plugged.model.model[row].gate)
     packaged = YOLO("yolov8n-mlla")
     renamed = {
         n.replace(".block.blocks.", ".blocks."): t for n, t in plugged.model.state_dict().items()
