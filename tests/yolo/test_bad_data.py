@@ -92,11 +92,8 @@ def test_a_missing_dataset_is_named(model):
         model.train(data="nowhere.yaml", epochs=1)
 
 
-def test_a_stock_dataset_name_is_left_to_ultralytics_where_downloads_are_allowed_where_it_may_download(
-    model, monkeypatch
-):
+def test_a_stock_dataset_name_is_left_to_ultralytics_where_it_may_download(model, monkeypatch):
     asked = {}
-    monkeypatch.setenv("YOLO_OFFLINE", "false")
     monkeypatch.setattr("ultralytics.YOLO.train", lambda self, **kw: asked.update(kw))
     with pytest.raises(FileNotFoundError, match=r"data='coco8\.yaml' does not exist"):
         model.train(data="coco8.yaml", epochs=1)

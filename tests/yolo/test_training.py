@@ -2,6 +2,9 @@
 
 import csv
 import math
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -321,6 +324,27 @@ def test_the_draft_of_a_killed_run_is_thrown_away(saver: Saver) -> None:
     saver.wanted = ("last",)
     saver.save_model()
     assert contents(saver.wdir) == {"last.pt": b"new", "best.pt": b"old"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX can kill a fork")
+def test_a_kill_at_any_moment_leaves_a_whole_file(saver: Saver) -> None:
+    # a stock trainer killed in such a loop leaves an unreadable file every other time
+    whole = {b"old", *(bytes([version]) * 3_000_000 for version in range(4))}
+    for attempt in range(20):
+        child = os.fork()
+        if child == 0:
+            while True:
+                for version in range(4):
+                    saver.content = bytes([version]) * 3_000_000
+                    saver.save_model()
+        time.sleep(0.01 + 0.007 * attempt)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert (saver.wdir / "last.pt").read_bytes() in whole
+        assert (saver.wdir / "best.pt").read_bytes() in whole
+    # what the last one left unfinished is gone after the next save
+    saver.save_model()
+    assert set(contents(saver.wdir)) == {"last.pt", "best.pt", "epoch3.pt"}
 
 
 def test_a_run_that_dies_while_saving_can_be_resumed(

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import ultralytics
 from torch import Tensor
 
+import mlla
 from mlla.yolo import YOLO
 
 # where the rows of yolov8n are found in yolov8n-mlla: three blocks stand before the head
@@ -83,6 +85,16 @@ def test_other_tasks_keep_everything_too(
     expected = renumbered(weights_in(path), IN_MLLA)
     model = YOLO(f"yolov8n-mlla-{task}").load(path)
     assert equal_tensors(model.model.state_dict(), expected) == len(expected)
+
+
+def test_published_weights_go_into_the_backbone_of_mlla_t() -> None:
+    detection = timm.create_model("mlla_tiny", features_only=True, stage_norm=True).model
+    model = YOLO("yolov8n-mlla-tiny")
+    mlla.load_published(model.model.model[0].backbone, detection.state_dict())
+    ours, theirs = model.model.model[0].backbone.model.state_dict(), detection.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    # the neck does not read stage 0, whose norm the model leaves out
+    assert set(theirs) - set(ours) == {"stage_norms.0.weight", "stage_norms.0.bias"}
 
 
 def test_a_classifier_keeps_all_but_the_inner_units(
