@@ -231,3 +231,13 @@ def test_the_network_is_offered_only_where_the_user_asked(
     with pytest.raises(Exception) as error:  # noqa: PT011 (whatever downloading raises)
         YOLO("yolov8n.pt")
     assert "Put the file there" not in str(error.value)
+
+
+def test_a_finished_training_cannot_be_resumed(trained: Path) -> None:
+    with pytest.raises(ValueError, match="is no interrupted training, so there is nothing to go"):
+        YOLO(trained).train(resume=True)
+
+
+def test_a_model_from_a_yaml_cannot_be_resumed() -> None:
+    with pytest.raises(ValueError, match="this model is no interrupted training"):
+        YOLO("yolov8n-mlla").train(resume=True)

@@ -125,7 +125,8 @@ class YOLO(ultralytics.YOLO):
 
         Raises:
             FileNotFoundError: If the dataset or the pretrained weights are missing.
-            ValueError: If an argument makes no sense or the dataset is broken.
+            ValueError: If an argument makes no sense, the dataset is broken, or there is nothing
+                to resume.
         """
         check_arguments(kwargs)
         resume = kwargs.get("resume") or False
@@ -134,6 +135,8 @@ class YOLO(ultralytics.YOLO):
             self._check_launch(kwargs)
             if isinstance(pretrained := kwargs.get("pretrained"), str | Path):
                 self.load(pretrained)
+        elif resume is True:
+            self._check_resumable()
         return super().train(trainer=trainer, **kwargs)
 
     def val(self, validator: Any = None, **kwargs: Any) -> Any:
@@ -175,6 +178,14 @@ class YOLO(ultralytics.YOLO):
         if isinstance(given, str | Path) and Path(given).exists():
             # 8.3.70 does not find a relative path
             arguments["data"] = str(Path(given).resolve())
+
+    def _check_resumable(self) -> None:
+        checkpoint = self.ckpt or {}
+        if checkpoint.get("epoch", -1) < 0 or checkpoint.get("optimizer") is None:
+            raise ValueError(
+                f"resume: {self.ckpt_path or 'this model'} is no interrupted training, so there is "
+                "nothing to go on with; train it further with data=... and epochs=... instead"
+            )
 
     def _check_launch(self, arguments: dict[str, Any]) -> None:
         devices = arguments.get("device")
