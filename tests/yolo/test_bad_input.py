@@ -235,7 +235,7 @@ def test_the_network_is_offered_only_where_the_user_asked(
 
 def test_a_finished_training_cannot_be_resumed(trained: Path) -> None:
     with pytest.raises(ValueError, match="is no interrupted training, so there is nothing to go"):
-        YOLO(trained).train(resume=True)
+        YOLO(trained / "weights" / "last.pt").train(resume=True)
 
 
 def test_a_model_from_a_yaml_cannot_be_resumed() -> None:
