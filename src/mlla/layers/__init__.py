@@ -2,6 +2,7 @@
 
 from mlla.layers.conv_norm import ConvNorm
 from mlla.layers.downsample import Downsample
+from mlla.layers.four_way_scan import FourWayScan
 from mlla.layers.gated_linear_attention import GatedLinearAttention
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
 from mlla.layers.linear_attention import LinearAttention
@@ -12,6 +13,7 @@ __all__ = [
     "MLP",
     "ConvNorm",
     "Downsample",
+    "FourWayScan",
     "GatedLinearAttention",
     "LinearAttention",
     "Stem",

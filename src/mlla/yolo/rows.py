@@ -25,8 +25,15 @@ from mlla.yolo.register import (
     register_unscaled,
     warn_if_untested,
 )
-
-HEAD_DIM = 32
+from mlla.yolo.row_parts import (
+    HEAD_DIM,
+    gate_parameter,
+    gated,
+    mlla_blocks,
+    refuse_repeats,
+    to_grid,
+    to_map,
+)
 
 
 @register_scaled
@@ -58,12 +65,12 @@ class MLLABlocks(nn.Module):
                 f"MLLABlocks keeps its width, but the row asks for {out_channels} channels and "
                 f"gets {in_channels}; write the width of the row it reads from"
             )
-        self.blocks = nn.Sequential(*_blocks("MLLABlocks", out_channels, num_blocks, head_dim))
-        self.gate = _gate(gate, out_channels)
+        self.blocks = nn.Sequential(*mlla_blocks("MLLABlocks", out_channels, num_blocks, head_dim))
+        self.gate = gate_parameter(gate, out_channels)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Refine the map."""
-        return _gated(x, _to_map(self.blocks(_to_grid(x))), self.gate)
+        return gated(x, to_map(self.blocks(to_grid(x))), self.gate)
 
 
 @register_scaled
@@ -103,15 +110,15 @@ class C2fMLLA(nn.Module):
         self.width = int(out_channels * expansion)
         self.cv1 = Conv(in_channels, 2 * self.width, 1)
         self.cv2 = Conv((2 + num_blocks) * self.width, out_channels, 1)
-        self.m = nn.ModuleList(_blocks("C2fMLLA", self.width, num_blocks, head_dim))
+        self.m = nn.ModuleList(mlla_blocks("C2fMLLA", self.width, num_blocks, head_dim))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Send half of the channels through the blocks and join every intermediate result."""
         parts = list(self.cv1(x).split(self.width, dim=1))
-        grid = _to_grid(parts[-1])
+        grid = to_grid(parts[-1])
         for block in self.m:
             grid = block(grid)
-            parts.append(_to_map(grid))
+            parts.append(to_map(grid))
         return self.cv2(torch.cat(parts, dim=1))
 
 
@@ -130,12 +137,12 @@ class MLLAStem(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, repeats: int = 1) -> None:
         super().__init__()
-        _refuse_repeats("MLLAStem", repeats)
+        refuse_repeats("MLLAStem", repeats)
         self.stem = Stem(in_channels, out_channels)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Embed patches."""
-        return _to_map(self.stem(x))
+        return to_map(self.stem(x))
 
 
 @register_scaled
@@ -153,12 +160,12 @@ class MLLADownsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, repeats: int = 1) -> None:
         super().__init__()
-        _refuse_repeats("MLLADownsample", repeats)
+        refuse_repeats("MLLADownsample", repeats)
         self.downsample = Downsample(in_channels, out_channels)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Halve height and width."""
-        return _to_map(self.downsample(_to_grid(x)))
+        return to_map(self.downsample(to_grid(x)))
 
 
 @register_scaled
@@ -190,7 +197,7 @@ class MLLAFeatures(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        _refuse_repeats("MLLAFeatures", repeats)
+        refuse_repeats("MLLAFeatures", repeats)
         # importing timm takes seconds, and only this row needs it
         from mlla.models import timm_entrypoints as family
 
@@ -232,47 +239,14 @@ class Inserted(nn.Module):
         if block not in INSERTABLE:
             raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
         self.block = INSERTABLE[block](width, width)
-        self.gate = _gate(gate, width)
+        self.gate = gate_parameter(gate, width)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Add the gated change of the block."""
-        return _gated(x, self.block(x), self.gate)
+        return gated(x, self.block(x), self.gate)
 
 
 INSERTABLE: dict[str, type[nn.Module]] = {"mlla": MLLABlocks}
-
-
-def _blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABlock]:
-    whole = isinstance(head_dim, int) and not isinstance(head_dim, bool) and head_dim > 0
-    if not whole or width % head_dim or width % 4:
-        raise ValueError(
-            f"{row} works at {width} channels at this scale, which must be a multiple of 4 and of "
-            f"head_dim={head_dim!r}; change the width of the row, or its head_dim"
-        )
-    return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
-
-
-def _gate(kind: str, width: int) -> nn.Parameter | None:
-    if kind not in ("zero", "none"):
-        raise ValueError(f"gate={kind!r} is unknown; choose 'zero' or 'none'")
-    return nn.Parameter(torch.zeros(width, 1, 1)) if kind == "zero" else None
-
-
-def _gated(x: Tensor, changed: Tensor, gate: Tensor | None) -> Tensor:
-    return changed if gate is None else x + gate * (changed - x)
-
-
-def _refuse_repeats(row: str, repeats: int) -> None:
-    if repeats != 1:
-        raise ValueError(f"{row} cannot repeat, but its row asks for {repeats}; write 1")
-
-
-def _to_grid(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def _to_map(grid: Tensor) -> Tensor:
-    return grid.permute(0, 3, 1, 2)
 
 
 check_parser()

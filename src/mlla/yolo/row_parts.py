@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""What the rows of several families share: layouts, gates and blocks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mlla.blocks import MLLABlock
+
+HEAD_DIM = 32
+
+
+def mlla_blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABlock]:
+    """Build MLLA blocks for a row, which an error names."""
+    whole = isinstance(head_dim, int) and not isinstance(head_dim, bool) and head_dim > 0
+    if not whole or width % head_dim or width % 4:
+        raise ValueError(
+            f"{row} works at {width} channels at this scale, which must be a multiple of 4 and of "
+            f"head_dim={head_dim!r}; change the width of the row, or its head_dim"
+        )
+    return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
+
+
+def gate_parameter(kind: str, width: int) -> nn.Parameter | None:
+    """Build the closed gate of "zero", one number per channel, or nothing for "none"."""
+    if kind not in ("zero", "none"):
+        raise ValueError(f"gate={kind!r} is unknown; choose 'zero' or 'none'")
+    return nn.Parameter(torch.zeros(width, 1, 1)) if kind == "zero" else None
+
+
+def gated(x: Tensor, changed: Tensor, gate: Tensor | None) -> Tensor:
+    """Add the change of a block through its gate; without a gate, return what it made."""
+    return changed if gate is None else x + gate * (changed - x)
+
+
+def refuse_repeats(row: str, repeats: int) -> None:
+    """Raise if a row that cannot repeat is asked to."""
+    if repeats != 1:
+        raise ValueError(f"{row} cannot repeat, but its row asks for {repeats}; write 1")
+
+
+def to_grid(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H, W, C)."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def to_map(grid: Tensor) -> Tensor:
+    """(B, H, W, C) to (B, C, H, W)."""
+    return grid.permute(0, 3, 1, 2)
