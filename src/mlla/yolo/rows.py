@@ -19,6 +19,7 @@ from ultralytics.nn.modules import Conv
 from mlla.blocks import MLLABlock
 from mlla.layers import MLP, Downsample, GatedLinearAttention, LinearAttention, Stem
 from mlla.layers.conv_norm import ConvNorm, FixedBatchNorm2d
+from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
 from mlla.yolo.register import (
     check_parser,
     register_scaled,
@@ -246,7 +247,10 @@ class Inserted(nn.Module):
         return gated(x, self.block(x), self.gate)
 
 
-INSERTABLE: dict[str, type[nn.Module]] = {"mlla": MLLABlocks}
+INSERTABLE: dict[str, type[nn.Module]] = {
+    "mlla": MLLABlocks,
+    "multiscale_attention": MultiscaleAttention,
+}
 
 
 check_parser()
