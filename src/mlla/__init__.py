@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING
 from mlla._timm_registration import register_with_timm
 
 if TYPE_CHECKING:
-    from mlla.blocks import MLLABlock
-    from mlla.models import MLLA, load_published
+    from mlla.blocks import MLLABlock, VMUNetVSSBlock
+    from mlla.models import MLLA, VMUNet, load_published
     from mlla.ops import linear_attention
 
     __version__: str
 
-__all__ = ["MLLA", "MLLABlock", "__version__", "linear_attention", "load_published"]
+__all__ = [
+    "MLLA",
+    "MLLABlock",
+    "VMUNet",
+    "VMUNetVSSBlock",
+    "__version__",
+    "linear_attention",
+    "load_published",
+]
 
 _HOMES = {
     "MLLA": "mlla.models",
     "MLLABlock": "mlla.blocks",
+    "VMUNet": "mlla.models",
+    "VMUNetVSSBlock": "mlla.blocks",
     "linear_attention": "mlla.ops",
     "load_published": "mlla.models",
 }

@@ -1,7 +1,8 @@
-"""Backbones; importing this registers them with timm."""
+"""Backbones and segmenters; importing this registers the backbones with timm."""
 
 from mlla.models import timm_entrypoints as timm_entrypoints
 from mlla.models.mlla import MLLA
 from mlla.models.published_weights import load_published
+from mlla.models.vm_unet import VMUNet
 
-__all__ = ["MLLA", "load_published"]
+__all__ = ["MLLA", "VMUNet", "load_published"]

@@ -1,11 +1,11 @@
 """How the names in the authors' MLLA files map to ours."""
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from mlla.models.rename_table import RenameTable
 from mlla.ops.rotary import rotate_by_position
 
 _BLOCK = "layers.{stage}.blocks.{block}."
@@ -39,24 +39,12 @@ PUBLISHED_MODULES = {
 }
 
 
-def _pattern(published_module: str) -> re.Pattern[str]:
-    escaped = re.escape(published_module)
-    for number in ("stage", "block"):
-        escaped = escaped.replace(rf"\{{{number}\}}", rf"(?P<{number}>\d+)")
-    return re.compile(escaped + r"(?=\.)")
-
-
-_PATTERNS = [(_pattern(theirs), ours) for theirs, ours in PUBLISHED_MODULES.items()]
+_TABLE = RenameTable(PUBLISHED_MODULES)
 
 
 def rename_published(name: str) -> str:
     """Return our name for one of the authors' parameters; unknown names come back as they are."""
-    for pattern, ours in _PATTERNS:
-        if match := pattern.match(name):
-            numbers = {key: int(number) for key, number in match.groupdict().items()}
-            next_stage = numbers.get("stage", 0) + 1
-            return ours.format(**numbers, next_stage=next_stage) + name[match.end() :]
-    return name
+    return _TABLE.rename(name)
 
 
 def rename_published_state(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Loading the weights that the authors of MLLA published."""
+"""Loading the weights that the authors of MLLA and VM-UNet published."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -10,27 +10,34 @@ from torch import Tensor, nn
 
 from mlla.models.mlla import MLLA
 from mlla.models.mlla_names import rename_published_state
+from mlla.models.vm_unet import VMUNet
+from mlla.models.vm_unet_names import rename_vm_unet_state
+
+# what files wrap their tensors in, and what whole detectors and VM-UNet put before the names
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_PREFIXES = ("backbone.", "vmunet.")
 
 
 def load_published(
     model: nn.Module, checkpoint: Mapping[str, Any], *, keep: Collection[str] = ()
 ) -> None:
-    """Load a file of the authors into an MLLA, completely or not at all.
+    """Load a file of the authors into an MLLA or a VM-UNet, completely or not at all.
 
-    Accepted are their classifier files and detection backbones, plain or under `model` or
-    `state_dict`, and whole detectors, of which only the entries under `backbone.` are read.
-    Parts that the model was built without (the head for `num_classes=0`, head, norm and late
-    stages for `features_only=True`) may be in the file.
+    Accepted are MLLA's classifier files and detection backbones, plain or under `model` or
+    `state_dict`, whole detectors, of which only the entries under `backbone.` are read, and
+    VM-UNet's best weights and resumable checkpoints. Parts that an MLLA was built without (the
+    head for `num_classes=0`, head, norm and late stages for `features_only=True`) may be in the
+    file.
 
     Args:
-        model: An MLLA, or what `timm.create_model(..., features_only=True)` makes of it.
+        model: An MLLA, what `timm.create_model(..., features_only=True)` makes of it, or a VMUNet.
         checkpoint: What `torch.load` returned.
         keep: Parts of the model that keep the weights they have, whatever the file holds:
             `("head",)` to train another number of classes, `("stage_norms",)` to start a
             detection backbone from a classifier.
 
     Raises:
-        TypeError: If the model is no MLLA.
+        TypeError: If the model is neither.
         ValueError: If `keep` names no part of the model, or if anything is missing, unexpected
             or of another shape. The message lists every name, and the model is unchanged.
 
@@ -38,34 +45,35 @@ def load_published(
         >>> model = timm.create_model("mlla_tiny", num_classes=10)
         >>> load_published(model, torch.load("MLLA-T.pth", map_location="cpu"), keep=("head",))
     """
-    mlla = model.model if isinstance(model, FeatureGetterNet) else model
-    if not isinstance(mlla, MLLA):
+    network = model.model if isinstance(model, FeatureGetterNet) else model
+    if not isinstance(network, MLLA | VMUNet):
         raise TypeError(
-            f"model is a {type(mlla).__name__}; the authors' files fit an MLLA or its "
-            "features_only wrapper"
+            f"model is a {type(network).__name__}; the authors' files fit an MLLA, its "
+            "features_only wrapper or a VMUNet"
         )
-    target = mlla.state_dict()
+    target = network.state_dict()
     for part in keep:
         if not any(_is_in(name, (part,)) for name in target):
             parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in target))
             raise ValueError(
                 f"keep={tuple(keep)!r}: the model has no weights in {part!r}; it has {parts}"
             )
-    published = rename_published_state(_unwrap(checkpoint))
-    check_names_and_shapes(mlla, published, keep=keep)
-    mlla.load_state_dict(
+    rename = rename_published_state if isinstance(network, MLLA) else rename_vm_unet_state
+    published = rename(_unwrap(checkpoint))
+    check_names_and_shapes(network, published, keep=keep)
+    network.load_state_dict(
         {name: published[name] for name in target if name in published and not _is_in(name, keep)},
         strict=False,
     )
 
 
 def check_names_and_shapes(
-    mlla: MLLA, published: Mapping[str, Tensor], *, keep: Collection[str]
+    model: nn.Module, published: Mapping[str, Tensor], *, keep: Collection[str]
 ) -> None:
     """Raise unless every weight of the model has its tensor, and every tensor its weight.
 
     Args:
-        mlla: The model.
+        model: The model.
         published: Tensors under our names.
         keep: Parts of the model left out of the comparison.
 
@@ -75,7 +83,7 @@ def check_names_and_shapes(
     # files written by old versions of PyTorch lack the counters, which nothing reads
     target = {
         name: tensor
-        for name, tensor in mlla.state_dict().items()
+        for name, tensor in model.state_dict().items()
         if not _is_in(name, keep) and not name.endswith("num_batches_tracked")
     }
     faults = [f"missing: {name}" for name in target if name not in published]
@@ -86,7 +94,7 @@ def check_names_and_shapes(
                 f"{tuple(target[name].shape)} in the model"
             )
         known = name in target or name.endswith("num_batches_tracked") or _is_in(name, keep)
-        if not known and not _is_left_out(name, mlla):
+        if not known and not _is_left_out(name, model):
             faults.append(f"unexpected: {name}")
     if faults:
         listing = "\n  ".join(faults)
@@ -97,25 +105,29 @@ def check_names_and_shapes(
         )
 
 
-def _is_left_out(name: str, mlla: MLLA) -> bool:
-    """Tell whether a weight that the model lacks belongs to a part it was built without."""
+def _is_left_out(name: str, model: nn.Module) -> bool:
+    """Tell whether a weight that an MLLA lacks belongs to a part it was built without."""
+    if not isinstance(model, MLLA):
+        return False
     if stage := re.match(r"stages\.(\d+)\.", name):
-        return int(stage[1]) >= len(mlla.stages)
+        return int(stage[1]) >= len(model.stages)
     if name.startswith("stage_norms."):
-        return mlla.stage_norm
-    return (name.startswith("head.") and mlla.num_classes == 0) or (
-        name.startswith("norm.") and isinstance(mlla.norm, nn.Identity)
+        return model.stage_norm
+    return (name.startswith("head.") and model.num_classes == 0) or (
+        name.startswith("norm.") and isinstance(model.norm, nn.Identity)
     )
 
 
 def _unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    for wrapper in ("model", "state_dict"):
+    for wrapper in _WRAPPERS:
         if isinstance(checkpoint.get(wrapper), Mapping):
             checkpoint = checkpoint[wrapper]
     state_dict: dict[str, Tensor] = clean_state_dict(dict(checkpoint))
-    prefix = "backbone."
-    backbone = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
-    return backbone or state_dict
+    for prefix in _PREFIXES:
+        inner = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+        if inner:
+            return inner
+    return state_dict
 
 
 def _is_in(name: str, parts: Collection[str]) -> bool:
