@@ -14,7 +14,7 @@ from mlla.yolo.row_parts import gate_parameter, gated, refuse_repeats
 
 @register_scaled
 class MultiscaleAttention(nn.Module):
-    """Efficient multi-scale attention, keeping the width: `[from, 1, MultiscaleAttention, [width]]`.
+    """Efficient multi-scale attention at constant width: `[-1, 1, MultiscaleAttention, [width]]`.
 
     Args:
         in_channels: Width of the input.
