@@ -16,5 +16,6 @@ if "ultralytics" not in sys.modules:
 from mlla.yolo.config import model_config, model_names
 from mlla.yolo.model import YOLO
 from mlla.yolo.plug import plug
+from mlla.yolo.rtdetr import RTDETR
 
-__all__ = ["YOLO", "model_config", "model_names", "plug"]
+__all__ = ["RTDETR", "YOLO", "model_config", "model_names", "plug"]

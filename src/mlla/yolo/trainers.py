@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 from ultralytics.models import yolo
+from ultralytics.models.rtdetr.train import RTDETRTrainer as StockRTDETRTrainer
 
 from mlla.yolo.config import model_config
 from mlla.yolo.expand import Config
@@ -82,6 +83,10 @@ class OBBTrainer(OurModels, yolo.obb.OBBTrainer):
 
 class ClassificationTrainer(OurModels, yolo.classify.ClassificationTrainer):
     """Trains classifiers."""
+
+
+class RTDETRTrainer(OurModels, StockRTDETRTrainer):
+    """Trains RT-DETR."""
 
 
 TRAINERS = {
