@@ -9,6 +9,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from mlla.yolo import model_config
 from mlla.yolo.expand import insert_after, insert_before_head, matching_rows, rows_of, with_task
+from mlla.yolo.names import stock_config
 from mlla.yolo.transfer import rename_rows
 
 IDENTITY = [1, "nn.Identity", []]
@@ -77,7 +78,7 @@ def test_the_packaged_placement_is_the_plugged_one() -> None:
 @pytest.mark.parametrize("suffix", ["seg", "pose", "obb"])
 def test_only_the_head_differs_between_tasks(suffix: str) -> None:
     detector = model_config("yolov8n-c2f-mlla")
-    other = with_task(detector, suffix)
+    other = with_task(detector, suffix, stock_config("yolov8", suffix))
     assert rows_of(other)[:-1] == rows_of(detector)[:-1]
     assert rows_of(other)[-1][0] == rows_of(detector)[-1][0]
     # as in the stock YAML of the task
@@ -86,17 +87,15 @@ def test_only_the_head_differs_between_tasks(suffix: str) -> None:
 
 
 def test_a_classifier_is_scaled_like_the_stock_one() -> None:
-    stock, ours = (
-        yaml_model_load("yolov8n-cls.yaml"),
-        with_task(model_config("yolov8n-mlla"), "cls"),
-    )
+    stock = yaml_model_load("yolov8n-cls.yaml")
+    ours = with_task(model_config("yolov8n-mlla"), "cls", stock)
     assert ours["scales"] == stock["scales"]
     assert [row[2:] for row in rows_of(ours)] == [row[2:] for row in rows_of(stock)]
 
 
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(ValueError, match="task suffix 'depth' is unknown; choose from"):
-        with_task(model_config("yolov8n-mlla"), "depth")
+        with_task(model_config("yolov8n-mlla"), "depth", stock_config("yolov8", "seg"))
 
 
 def test_equal_configurations_match_row_by_row() -> None:

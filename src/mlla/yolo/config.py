@@ -4,43 +4,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 import torchvision
+import ultralytics
 import yaml
 from ultralytics.nn import tasks
 
-from mlla.yolo import rows  # the configurations below name its rows
-from mlla.yolo.expand import SUFFIX_OF_TASK, TASK_HEADS, Config, rows_of, with_task
+from mlla.yolo.expand import Config, rows_of, with_task
+from mlla.yolo.names import (
+    Packaged,
+    family_of,
+    model_names,
+    packaged,
+    scale_in,
+    stock_config,
+    unscaled,
+)
 from mlla.yolo.register import registered_rows
 
-FOLDER = Path(__file__).parent / "models"
-SCALES = "nsmlx"
-# as Ultralytics reads names, but nowhere else than in the stem: yolov8s, my-yolov8s_steel
-_SCALED_STEM = re.compile(rf"(.*yolov?\d+)([{SCALES}])((?:[^a-z].*)?)")
+__all__ = ["is_packaged", "model_config", "model_names"]
 
-__all__ = ["is_packaged", "model_config", "model_names", "rows"]
-
-
-def model_names() -> Iterator[str]:
-    """Yield the name of every packaged model, at every scale and for every task it has."""
-    for file in sorted(FOLDER.glob("*.yaml")):
-        family, architecture = file.stem.split("-", 1)
-        config = _read(file)
-        for scale in SCALES:
-            for task in SUFFIX_OF_TASK.values():
-                if task != "cls" or _has_own_rows(config["backbone"]):
-                    yield f"{family}{scale}-{architecture}" + (f"-{task}" if task else "")
+# rows that make Ultralytics' parser build the class branch of YOLO11 and later
+_MODERN = ("C3k2", "A2C2f", "C2fCIB")
+# heads that have the branch of YOLOv8 without such a row
+_HEADS_OF_TWO_KINDS = ("Detect", "Segment", "Pose", "OBB", "Segment26", "Pose26", "OBB26")
 
 
 def is_packaged(name: str) -> bool:
     """Return whether `name`, with or without .yaml, is one of this package's models."""
-    stem, _ = _split_scale(name.removesuffix(".yaml"))
-    return _packaged_file(stem) is not None
+    return packaged(name.removesuffix(".yaml")) is not None
 
 
 def model_config(model: str | Path | Config) -> Config:
@@ -57,18 +53,20 @@ def model_config(model: str | Path | Config) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file or name.
-        ValueError: If the file is not a model configuration, or a row names an unknown module.
+        ValueError: If the file is not a model configuration, a row names an unknown module, the
+            installed Ultralytics lacks the family, or it would build the head of another family.
     """
     if isinstance(model, dict):
         return deepcopy(model)
     path = Path(model)
-    stem, scale = _split_scale(path.stem)
-    candidates = (path, path.with_name(f"{stem}{path.suffix}"))
+    candidates = (path.with_name(f"{stem}{path.suffix}") for stem in unscaled(path.stem))
     local = next((candidate for candidate in candidates if candidate.is_file()), None)
+    asked = packaged(path.stem) if path.parent == Path() else None
     if local is not None:
         config = _read(local)
-    elif (packaged := _packaged(path, stem)) is not None:
-        config = packaged
+        scale = scale_in(path.stem, config.get("scales") or {})
+    elif asked is not None:
+        config, scale = _build(asked, path), asked.scale
     else:
         try:
             return tasks.yaml_model_load(path)
@@ -80,6 +78,7 @@ def model_config(model: str | Path | Config) -> Config:
                 f"did you mean {', '.join(near)}? `mlla models` lists all of them"
             ) from None
     _check_rows(config, path)
+    _check_head(config, path)
     if scale and scale not in (config.get("scales") or scale):
         raise ValueError(
             f"{path} asks for scale {scale!r}, but the file has {', '.join(config['scales'])}; "
@@ -88,37 +87,33 @@ def model_config(model: str | Path | Config) -> Config:
     return {**config, "scale": scale, "yaml_file": str(path)}
 
 
-def _split_scale(stem: str) -> tuple[str, str]:
-    match = _SCALED_STEM.fullmatch(stem)
-    return (match[1] + match[3], match[2]) if match else (stem, "")
-
-
-def _split_task(stem: str) -> tuple[str, str]:
-    base, _, suffix = stem.rpartition("-")
-    return (base, suffix) if suffix in TASK_HEADS else (stem, "")
-
-
-def _packaged_file(stem: str) -> Path | None:
-    file = FOLDER / f"{_split_task(stem)[0]}.yaml"
-    return file if file.is_file() else None
-
-
-def _packaged(path: Path, stem: str) -> Config | None:
-    file = _packaged_file(stem)
-    if file is None or path.parent != Path():
-        return None
-    config = _read(file)
-    task = _split_task(stem)[1]
-    if task == "cls" and not _has_own_rows(config["backbone"]):
+def _build(asked: Packaged, path: Path) -> Config:
+    family = family_of(asked.file.stem)
+    if release := asked.missing_release:
         raise ValueError(
-            f"model={path.name!r}: {file.stem} has its MLLA blocks in the neck, which a classifier "
-            "does not have; use yolov8n-c2f-mlla-cls.yaml or yolov8n-mlla-backbone-cls.yaml"
+            f"model={path.name!r}: {family} needs ultralytics {release} or newer, and "
+            f"{ultralytics.__version__} is installed; pip install 'ultralytics>={release},<8.5'"
         )
-    return with_task(config, task) if task else config
+    config = _read(asked.file)
+    if not asked.offered:
+        raise ValueError(f"model={path.name!r}: {_why_not_offered(asked, config)}")
+    if not asked.suffix:
+        return config
+    return with_task(config, asked.suffix, stock_config(family, asked.suffix))
 
 
-def _has_own_rows(part: list[list[object]]) -> bool:
-    return any(row[2] in registered_rows() for row in part)
+def _why_not_offered(asked: Packaged, config: Config) -> str:
+    if config["head"][-1][2] == "RTDETRDecoder":
+        return f"RT-DETR detects only; leave out -{asked.suffix}"
+    family, scale = family_of(asked.file.stem), asked.scale or next(iter(config["scales"]))
+    others = [
+        f"{name}.yaml"
+        for name in model_names()
+        if (other := packaged(name)) is not None
+        and (other.suffix, other.scale, family_of(other.file.stem)) == ("cls", scale, family)
+    ]
+    hint = f"; use {', '.join(others[:2])}" if others else ""
+    return f"{asked.file.stem} has its blocks in the neck, which a classifier does not have{hint}"
 
 
 def _read(file: Path) -> Config:
@@ -168,6 +163,21 @@ def _check_rows(config: Config, path: Path) -> None:
                 f"{path}: row {number} names the unknown module {module!r}.{hint} "
                 f"Rows of this package: {', '.join(sorted(registered_rows()))}"
             )
+
+
+def _check_head(config: Config, path: Path) -> None:
+    modules = [row[2] for row in rows_of(config)]
+    newer = re.search(r"yolo(1[1-9]|[2-9]\d)", path.stem) or any(
+        module.startswith((*_MODERN, "C2PSA")) for module in modules
+    )
+    ours = any(module in registered_rows() for module in modules)
+    two_kinds = modules[-1] in _HEADS_OF_TWO_KINDS
+    if newer and ours and two_kinds and not any(module in _MODERN for module in modules):
+        raise ValueError(
+            f"{path}: Ultralytics builds the head of YOLO11 and later only where it finds a C3k2 "
+            "or A2C2f of its own, and without one silently takes that of YOLOv8; keep one, such as "
+            "row 2 (P2), where MLLA blocks cost most"
+        )
 
 
 def _is_row(row: object) -> bool:

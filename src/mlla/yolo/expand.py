@@ -13,13 +13,6 @@ from typing import Any
 
 Config = dict[str, Any]
 
-# the last row of each task's model, as in the stock YOLOv8 YAMLs
-TASK_HEADS: dict[str, tuple[str, list[Any]]] = {
-    "seg": ("Segment", ["nc", 32, 256]),
-    "pose": ("Pose", ["nc", "kpt_shape"]),
-    "obb": ("OBB", ["nc", 1]),
-    "cls": ("Classify", ["nc"]),
-}
 SUFFIX_OF_TASK = {"detect": "", "segment": "seg", "pose": "pose", "obb": "obb", "classify": "cls"}
 
 
@@ -28,12 +21,13 @@ def rows_of(config: Config) -> list[list[Any]]:
     return [*config["backbone"], *config["head"]]
 
 
-def with_task(config: Config, suffix: str) -> Config:
+def with_task(config: Config, suffix: str, stock: Config) -> Config:
     """Turn a detector's configuration into that of another task.
 
     Args:
         config: A detector, its last row the head.
         suffix: "seg", "pose", "obb" or "cls". A classifier is the backbone without its SPPF.
+        stock: Ultralytics' own configuration of that family and task, which lends its head.
 
     Returns:
         A new configuration.
@@ -41,19 +35,24 @@ def with_task(config: Config, suffix: str) -> Config:
     Raises:
         ValueError: If the task is unknown.
     """
-    if suffix not in TASK_HEADS:
-        raise ValueError(f"task suffix {suffix!r} is unknown; choose from {sorted(TASK_HEADS)}")
-    module, arguments = TASK_HEADS[suffix]
+    if suffix not in SUFFIX_OF_TASK.values() or not suffix:
+        known = sorted(filter(None, SUFFIX_OF_TASK.values()))
+        raise ValueError(f"task suffix {suffix!r} is unknown; choose from {known}")
     config = deepcopy(config)
+    _, _, module, arguments = deepcopy(stock["head"][-1])
     if suffix == "cls":
         config["backbone"] = [row for row in config["backbone"] if row[2] != "SPPF"]
-        config["head"] = [[-1, 1, module, list(arguments)]]
-        # stock classifiers keep the full width of the deepest stage at every scale
-        config["scales"] = {k: [d, w, 1024] for k, (d, w, _) in config["scales"].items()}
-        return config
-    config["head"][-1][2:] = [module, list(arguments)]
+        config["head"] = [[-1, 1, module, arguments]]
+        # stock classifiers of YOLOv8 keep the full width of the deepest stage at every scale
+        widest = {scale: numbers[2] for scale, numbers in stock["scales"].items()}
+        config["scales"] = {
+            k: [d, w, widest.get(k, c)] for k, (d, w, c) in config["scales"].items()
+        }
+        # how a detector's head predicts boxes
+        return {key: value for key, value in config.items() if key not in ("end2end", "reg_max")}
+    config["head"][-1][2:] = [module, arguments]
     if suffix == "pose":
-        config["nc"], config["kpt_shape"] = 1, [17, 3]
+        config["nc"], config["kpt_shape"] = 1, deepcopy(stock["kpt_shape"])
     return config
 
 
