@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,3 +50,25 @@ def to_grid(x: Tensor) -> Tensor:
 def to_map(grid: Tensor) -> Tensor:
     """(B, H, W, C) to (B, C, H, W)."""
     return grid.permute(0, 3, 1, 2)
+
+
+def split_and_join(
+    x: Tensor, split: nn.Module, units: Iterable[nn.Module], join: nn.Module
+) -> Tensor:
+    """Compute what C2f and C3k2 compute, with units that work on grids.
+
+    Args:
+        x: The map.
+        split: Its output's second half goes through the units, one after the other.
+        units: Modules from (B, H, W, C) to (B, H, W, C).
+        join: What reads both halves and the output of every unit.
+
+    Returns:
+        The output of `join`.
+    """
+    parts = list(split(x).chunk(2, dim=1))
+    grid = to_grid(parts[-1])
+    for unit in units:
+        grid = unit(grid)
+        parts.append(to_map(grid))
+    return join(torch.cat(parts, dim=1))
