@@ -19,6 +19,8 @@ from ultralytics.nn.modules import Conv
 from mlla.blocks import MLLABlock
 from mlla.layers import MLP, Downsample, GatedLinearAttention, LinearAttention, Stem
 from mlla.layers.conv_norm import ConvNorm, FixedBatchNorm2d
+from mlla.yolo import mamba_yolo_rows as mamba_yolo_rows
+from mlla.yolo import vss_rows as vss_rows
 from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
 from mlla.yolo.register import (
     check_parser,
@@ -32,6 +34,7 @@ from mlla.yolo.row_parts import (
     gated,
     mlla_blocks,
     refuse_repeats,
+    split_and_join,
     to_grid,
     to_map,
 )
@@ -115,12 +118,7 @@ class C2fMLLA(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Send half of the channels through the blocks and join every intermediate result."""
-        parts = list(self.cv1(x).split(self.width, dim=1))
-        grid = to_grid(parts[-1])
-        for block in self.m:
-            grid = block(grid)
-            parts.append(to_map(grid))
-        return self.cv2(torch.cat(parts, dim=1))
+        return split_and_join(x, self.cv1, self.m, self.cv2)
 
 
 @register_scaled
