@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 from ultralytics.models import yolo
 from ultralytics.models.rtdetr.train import RTDETRTrainer as StockRTDETRTrainer
 
 from mlla.yolo.config import model_config
 from mlla.yolo.expand import Config
 from mlla.yolo.transfer import aligned
+from mlla.yolo.weight_decay import spare_scans
 
 
 class OurModels:
@@ -39,6 +41,12 @@ class OurModels:
         if weights is not None and config is not None:
             weights = aligned(weights, config)
         return super().get_model(cfg=config, weights=weights, verbose=verbose)  # type: ignore[misc]
+
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> Optimizer:
+        """Build the optimizer; parameters of scans that must not decay do not."""
+        optimizer = super().build_optimizer(model, *args, **kwargs)  # type: ignore[misc]
+        spare_scans(optimizer, model)
+        return optimizer
 
     def save_model(self) -> Any:
         """Save the checkpoints of this epoch so that a kill leaves the old or the new file."""
