@@ -10,22 +10,25 @@ from typing import Any
 
 import torch
 from torch import nn
+from ultralytics.engine.model import Model
 from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
+from mlla.yolo.checked_model import CheckedModel
 from mlla.yolo.expand import Config, insert_after, insert_before_head, rows_of
 from mlla.yolo.model import YOLO
 from mlla.yolo.rows import INSERTABLE
+from mlla.yolo.rtdetr import RTDETR, is_rtdetr
 from mlla.yolo.transfer import rename_rows
 
 
 def plug(
-    model: str | Path | YOLO,
+    model: str | Path | Model,
     block: str = "mlla",
     *,
     at: str | int | Sequence[int] = "neck",
     gate: str = "zero",
-) -> YOLO:
+) -> CheckedModel:
     """Insert a block and keep every tensor of the original.
 
     With `gate="zero"` the result computes what the original does, bit for bit, until it is
@@ -39,7 +42,7 @@ def plug(
         gate: "zero", a gate per channel that starts at 0, or "none".
 
     Returns:
-        A new model with the block.
+        A new model with the block, a `YOLO` or, where the head is that of RT-DETR, an `RTDETR`.
 
     Raises:
         ValueError: If the block or gate is unknown, there is no such place, the block does not fit
@@ -120,7 +123,8 @@ def _widths(network: Any, places: list[int]) -> dict[int, int]:
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.no_grad():
-            network.eval()(parameter.new_zeros(1, channels, 64, 64))
+            # older decoders of RT-DETR want at least 300 places
+            network.eval()(parameter.new_zeros(1, channels, 128, 128))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -138,7 +142,7 @@ def _widths(network: Any, places: list[int]) -> dict[int, int]:
     return widths
 
 
-def _rebuild(original: YOLO, config: Config) -> YOLO:
+def _rebuild(original: Model, config: Config) -> CheckedModel:
     """Return a model like `original` around a new network."""
     network: Any = original.model
     built: Any = type(network)(deepcopy(config), verbose=False)
@@ -147,7 +151,7 @@ def _rebuild(original: YOLO, config: Config) -> YOLO:
         if hasattr(network, name):
             setattr(built, name, deepcopy(getattr(network, name)))
     result = copy(original)
-    result.__class__ = YOLO
+    result.__class__ = RTDETR if is_rtdetr(network) else YOLO
     # copy() shares these with the original
     result.__dict__["_modules"] = {**original._modules, "model": built}
     result.callbacks = {event: list(calls) for event, calls in original.callbacks.items()}
