@@ -15,13 +15,29 @@ HEAD_DIM = 32
 
 def mlla_blocks(row: str, width: int, num_blocks: int, head_dim: int) -> list[MLLABlock]:
     """Build MLLA blocks for a row, which an error names."""
+    heads = count_heads(row, width, head_dim)
+    return [MLLABlock(width, heads) for _ in range(num_blocks)]
+
+
+def count_heads(row: str, width: int, head_dim: int) -> int:
+    """Split a width into heads of `head_dim` channels, for a row, which an error names."""
     whole = isinstance(head_dim, int) and not isinstance(head_dim, bool) and head_dim > 0
     if not whole or width % head_dim or width % 4:
         raise ValueError(
             f"{row} works at {width} channels at this scale, which must be a multiple of 4 and of "
             f"head_dim={head_dim!r}; change the width of the row, or its head_dim"
         )
-    return [MLLABlock(width, width // head_dim) for _ in range(num_blocks)]
+    return width // head_dim
+
+
+def inner_width(row: str, width: int, expansion: float) -> int:
+    """Return the width inside a row that stands for a C3k2 or C2PSA, which an error names."""
+    if isinstance(expansion, bool) or not expansion > 0:
+        raise ValueError(
+            f"{row} got expansion={expansion!r}, which must be a positive number such as 0.5; it "
+            "takes no c3k argument, since it is the same at every scale"
+        )
+    return int(width * expansion)
 
 
 def gate_parameter(kind: str, width: int) -> nn.Parameter | None:

@@ -21,6 +21,7 @@ from mlla.layers import MLP, Downsample, GatedLinearAttention, LinearAttention, 
 from mlla.layers.conv_norm import ConvNorm, FixedBatchNorm2d
 from mlla.yolo import mamba_yolo_rows as mamba_yolo_rows
 from mlla.yolo import vss_rows as vss_rows
+from mlla.yolo import yolo11_rows as yolo11_rows
 from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
 from mlla.yolo.register import (
     check_parser,

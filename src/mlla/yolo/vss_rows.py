@@ -16,7 +16,7 @@ from ultralytics.nn.modules import Conv
 from mlla.blocks import VMUNetVSSBlock
 from mlla.layers import FourWayScan, VMUNetSS2D
 from mlla.yolo.register import register_scaled
-from mlla.yolo.row_parts import split_and_join, to_grid, to_map
+from mlla.yolo.row_parts import inner_width, split_and_join, to_grid, to_map
 
 
 @register_scaled
@@ -43,7 +43,7 @@ class C3k2VSS(nn.Module):
         self, in_channels: int, out_channels: int, num_blocks: int = 1, expansion: float = 0.5
     ) -> None:
         super().__init__()
-        self.width = _inner_width("C3k2VSS", out_channels, expansion)
+        self.width = inner_width("C3k2VSS", out_channels, expansion)
         self.cv1 = Conv(in_channels, 2 * self.width, 1)
         self.cv2 = Conv((2 + num_blocks) * self.width, out_channels, 1)
         self.m = nn.ModuleList(VMUNetVSSBlock(self.width) for _ in range(num_blocks))
@@ -96,7 +96,7 @@ class C2PSAVSS(nn.Module):
                 f"C2PSAVSS keeps its width, but the row asks for {out_channels} channels and gets "
                 f"{in_channels}; write the width of the row it reads from"
             )
-        width = _inner_width("C2PSAVSS", out_channels, expansion)
+        width = inner_width("C2PSAVSS", out_channels, expansion)
         self.cv1 = Conv(in_channels, 2 * width, 1)
         self.cv2 = Conv(2 * width, out_channels, 1)
         self.m = nn.Sequential(*(PSABlockVSS(width) for _ in range(num_blocks)))
@@ -105,15 +105,6 @@ class C2PSAVSS(nn.Module):
         """Send half of the channels through the blocks and join the halves."""
         kept, refined = self.cv1(x).chunk(2, dim=1)
         return self.cv2(torch.cat((kept, self.m(refined)), dim=1))
-
-
-def _inner_width(row: str, width: int, expansion: float) -> int:
-    if isinstance(expansion, bool) or not expansion > 0:
-        raise ValueError(
-            f"{row} got expansion={expansion!r}, which must be a positive number such as 0.5; it "
-            "takes no c3k argument, since it is the same at every scale"
-        )
-    return int(width * expansion)
 
 
 # what ULTRALYTICS_SAFE_LOAD=1 may then build from a checkpoint, besides the classes it knows
