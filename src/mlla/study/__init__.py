@@ -1,0 +1,1 @@
+"""Does a change help? Comparisons of detectors with honest statistics."""

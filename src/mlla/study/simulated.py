@@ -1,0 +1,86 @@
+"""Studies whose truth is known, to test the statistics with.
+
+Every run has a skill, every image and object a difficulty, and every run finds some images easier
+than others. Skill less difficulty decides how well a box fits and, with noise, its score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlla.study.matches import Matches
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+
+@dataclass(frozen=True)
+class World:
+    """What varies in a simulated study, in units of skill.
+
+    Attributes:
+        seed_spread: Standard deviation of the skill over seeds.
+        image_spread: Standard deviation of the difficulty over images.
+        object_spread: Standard deviation of the difficulty over objects of an image.
+        interaction_spread: Standard deviation over pairs of run and image.
+        num_classes: Number of classes.
+        objects_per_image: Mean number of objects.
+        false_per_image: Mean number of detections of nothing.
+    """
+
+    seed_spread: float = 0.1
+    image_spread: float = 0.5
+    object_spread: float = 0.5
+    interaction_spread: float = 0.3
+    num_classes: int = 3
+    objects_per_image: float = 4.0
+    false_per_image: float = 2.0
+
+
+@dataclass(frozen=True)
+class Images:
+    """A simulated test set: the image, class and difficulty of every object."""
+
+    num_images: int
+    image: np.ndarray
+    category: np.ndarray
+    difficulty: np.ndarray
+
+
+def draw_test_set(world: World, num_images: int, generator: np.random.Generator) -> Images:
+    """Draw the images of a study."""
+    counts = 1 + generator.poisson(world.objects_per_image - 1, num_images)
+    image = np.repeat(np.arange(num_images), counts)
+    difficulty = generator.normal(0, world.image_spread, num_images)[image]
+    difficulty += generator.normal(0, world.object_spread, len(image))
+    category = generator.integers(world.num_classes, size=len(image))
+    return Images(num_images, image, category, difficulty)
+
+
+def draw_run(
+    world: World, images: Images, mean_skill: float, generator: np.random.Generator
+) -> Matches:
+    """Draw the matches of one trained model: a seed of an arm with the given mean skill."""
+    skill = mean_skill + generator.normal(0, world.seed_spread)
+    liking = generator.normal(0, world.interaction_spread, images.num_images)
+    quality = skill + liking[images.image] - images.difficulty
+    iou = 1 / (1 + np.exp(-(quality + 1.0)))
+    num_false = generator.poisson(world.false_per_image * images.num_images)
+    image = np.concatenate([images.image, generator.integers(images.num_images, size=num_false)])
+    category = np.concatenate(
+        [images.category, generator.integers(world.num_classes, size=num_false)]
+    )
+    score = np.concatenate(
+        [
+            quality + generator.normal(0, 0.5, len(quality)),
+            generator.normal(-0.8, 0.7, num_false),
+        ]
+    )
+    fit = np.concatenate([iou, np.zeros(num_false)])
+    order = np.lexsort((-score, category))
+    first = np.searchsorted(category[order], np.arange(world.num_classes + 1))
+    objects = np.zeros((world.num_classes, images.num_images), dtype=np.int64)
+    np.add.at(objects, (images.category, images.image), 1)
+    hit = fit[order] >= IOU_THRESHOLDS[:, None]
+    return Matches(first, image[order], score[order], hit, np.zeros_like(hit), objects)
