@@ -40,5 +40,7 @@ class MambaYOLOSS2D(nn.Module):
         """Let every pixel see all others, in each of the four orders what comes before it."""
         x, gate = self.input_projection(x).chunk(2, dim=-1)
         x = functional.gelu(convolve_grid(self.local_mixing, x))
-        x = self.scan_norm(self.scan(x)) * functional.gelu(gate)
-        return self.output_projection(x)
+        if torch.is_autocast_enabled(x.device.type):
+            # what a scan returns grows with the cube of its input, and float16 ends at 65504
+            x = x.float()
+        return self.output_projection(self.scan_norm(self.scan(x)) * functional.gelu(gate))
