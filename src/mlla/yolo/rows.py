@@ -20,6 +20,7 @@ from mlla.blocks import MLLABlock
 from mlla.layers import MLP, Downsample, GatedLinearAttention, LinearAttention, Stem
 from mlla.layers.conv_norm import ConvNorm, FixedBatchNorm2d
 from mlla.yolo import mamba_yolo_rows as mamba_yolo_rows
+from mlla.yolo import rtdetr_rows as rtdetr_rows
 from mlla.yolo import vss_rows as vss_rows
 from mlla.yolo import yolo11_rows as yolo11_rows
 from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
