@@ -34,11 +34,14 @@ _HOMES = {
     "linear_attention": "mlla.ops",
     "load_published": "mlla.models",
 }
+_PACKAGES = ("blocks", "layers", "losses", "models", "ops")
 
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
         return import_module("importlib.metadata").version("mlla")
+    if name in _PACKAGES:
+        return import_module(f"mlla.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'mlla' has no attribute {name!r}; it has {__all__}")
     return getattr(import_module(_HOMES[name]), name)

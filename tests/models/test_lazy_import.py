@@ -86,6 +86,17 @@ def test_timm_knows_our_models_when_imported_first():
     run(f"import timm, mlla\n{LISTED}")
 
 
+def test_packages_load_when_they_are_named():
+    run(
+        """
+        import sys, mlla
+        assert "mlla.losses" not in sys.modules
+        assert mlla.losses.SlideLoss is sys.modules["mlla.losses"].SlideLoss
+        assert mlla.ops.linear_attention is mlla.linear_attention
+        """
+    )
+
+
 def test_unknown_name_says_what_there_is():
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'; it has .'MLLA'"):
         mlla.nothing  # noqa: B018

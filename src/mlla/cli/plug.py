@@ -11,7 +11,7 @@ HELP = """usage: mlla plug model=yolov8n.pt [block=mlla] [at=neck] [gate=zero]
                  [out=yolov8n-mlla-neck.pt]
 
   model  a checkpoint, or the name of a model
-  block  the block to insert: mlla
+  block  the block to insert: mlla or multiscale_attention
   at     neck (between neck and head), p5 (end of the backbone), or row numbers: at=4,6,9
   gate   zero: the result computes what the original does until it is trained; or none
   out    the file to write; an existing file is refused"""

@@ -36,7 +36,7 @@ def plug(
 
     Args:
         model: A checkpoint, a YAML or packaged name, or a loaded model, which is left as it is.
-        block: Name of the block: "mlla".
+        block: Name of the block: "mlla" or "multiscale_attention".
         at: "neck", between each row that the head reads and the head; "p5", after the deepest row
             of the backbone; or the numbers of rows, after each of which the block goes.
         gate: "zero", a gate per channel that starts at 0, or "none".
