@@ -43,10 +43,10 @@ class C3k2VSS(nn.Module):
         self, in_channels: int, out_channels: int, num_blocks: int = 1, expansion: float = 0.5
     ) -> None:
         super().__init__()
-        self.width = inner_width("C3k2VSS", out_channels, expansion)
-        self.cv1 = Conv(in_channels, 2 * self.width, 1)
-        self.cv2 = Conv((2 + num_blocks) * self.width, out_channels, 1)
-        self.m = nn.ModuleList(VMUNetVSSBlock(self.width) for _ in range(num_blocks))
+        width = inner_width("C3k2VSS", out_channels, expansion)
+        self.cv1 = Conv(in_channels, 2 * width, 1)
+        self.cv2 = Conv((2 + num_blocks) * width, out_channels, 1)
+        self.m = nn.ModuleList(VMUNetVSSBlock(width) for _ in range(num_blocks))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Send half of the channels through the blocks and join every intermediate result."""
