@@ -82,6 +82,17 @@ def test_ss2d_under_autocast_stays_close_to_float32(dtype):
     }[dtype]
 
 
+@torch.no_grad()
+def test_large_results_of_the_scan_survive_float16_autocast():
+    layer, x = randomised(VMUNetSS2D(8)), torch.randn(1, 4, 5, 8)
+    layer.scan.D.fill_(3e5)
+    with torch.autocast("cpu", dtype=torch.float16):
+        output = layer(x)
+    assert output.isfinite().all()
+    expected = layer(x)
+    assert (output - expected).norm() / expected.norm() < 1e-2
+
+
 def test_the_number_of_states_matters():
     shapes = [VMUNetSS2D(4, num_states=n).scan.A_log.shape for n in (3, 5)]
     assert shapes == [(4, 8, 3), (4, 8, 5)]

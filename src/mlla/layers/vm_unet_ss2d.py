@@ -1,5 +1,6 @@
 """The two-dimensional selective scan of VM-UNet."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,5 +45,8 @@ class VMUNetSS2D(nn.Module):
         """Mix tokens and gate the result."""
         mixed, gate = self.input_and_gate_projection(x).chunk(2, dim=-1)
         mixed = functional.silu(convolve_grid(self.local_mixing, mixed))
+        if torch.is_autocast_enabled(mixed.device.type):
+            # what a scan returns grows with the cube of its input, and float16 ends at 65504
+            mixed = mixed.float()
         scanned = self.scan_norm(self.scan(mixed))
         return self.output_projection(scanned * functional.silu(gate))
