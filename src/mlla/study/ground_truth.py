@@ -52,7 +52,8 @@ def read_ground_truth(data_yaml: str | Path, split: str = "test") -> GroundTruth
         )
     images = list_split_images(dataset.places[split])
     digest = hashlib.sha256()
-    entries, annotations = [], []
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for identifier, image in enumerate(images):
         facts = inspect_image(image)
         width, height = facts.size
