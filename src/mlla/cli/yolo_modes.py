@@ -10,6 +10,9 @@ from typing import Any
 from mlla.cli.arguments import UsageError, nearest, read_options, value_of
 
 NEEDED = {"train": ("model", "data"), "predict": ("model", "source"), "track": ("model", "source")}
+OWN_OPTIONS = {"train": ("cls_loss",)}
+CLASS_LOSS_HELP = """and, for the classification loss of YOLO detectors:
+  cls_loss  bce, slide, ema_slide, focal, varifocal or quality_focal"""
 
 
 def run(mode: str, words: Sequence[str]) -> int:
@@ -18,12 +21,13 @@ def run(mode: str, words: Sequence[str]) -> int:
         print(
             f"usage: mlla {mode} model=... [key=value ...]\n"
             "The keys are those of Ultralytics: https://docs.ultralytics.com/usage/cfg"
+            + (f"\n{CLASS_LOSS_HELP}" if mode == "train" else "")
         )
         return 0
     YOLO, defaults = _ultralytics()  # noqa: N806
     plain, texts = read_options(
         words,
-        known=[*defaults, "mode"],
+        known=[*defaults, "mode", *OWN_OPTIONS.get(mode, ())],
         flags=[key for key, value in defaults.items() if isinstance(value, bool)],
     )
     if plain:

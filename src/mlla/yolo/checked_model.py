@@ -17,6 +17,7 @@ from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from mlla.yolo.checks import check_arguments, check_data, check_weights_file, what_it_is_not
+from mlla.yolo.cls_loss import check_class_loss
 from mlla.yolo.config import is_packaged, model_config
 from mlla.yolo.transfer import aligned
 
@@ -112,13 +113,24 @@ class CheckedModel(Model):
         # older releases read the task of a checkpoint from the arguments it was trained with
         arguments = (checkpoint or {}).get("train_args") or getattr(self.model, "args", {})
         self.ckpt = {**(checkpoint or {}), "train_args": {**dict(arguments), "task": self.task}}
+        # a training that was interrupted leaves its criterion, which is no part of the model
+        criterion = getattr(self.model, "criterion", None)
+        if criterion is not None:
+            del self.model.criterion
         try:
             super().save(filename)
         finally:
             self.ckpt = checkpoint
+            if criterion is not None:
+                self.model.criterion = criterion
 
     def train(self, trainer: Any = None, **kwargs: Any) -> Any:
         """Train as Ultralytics does, after the arguments and the dataset were checked.
+
+        Args:
+            trainer: Class of the trainer; by default that of the task.
+            **kwargs: Those of Ultralytics; and `cls_loss`, one of "bce", "slide", "ema_slide",
+                "focal", "varifocal" and "quality_focal".
 
         Raises:
             FileNotFoundError: If the dataset or the pretrained weights are missing.
@@ -126,6 +138,12 @@ class CheckedModel(Model):
                 to resume.
         """
         check_arguments(kwargs)
+        if kwargs.get("cls_loss") is None:
+            kwargs.pop("cls_loss", None)
+        else:
+            # named, since Ultralytics leaves training on several datasets to its own otherwise
+            trainer = trainer or self._smart_load("trainer")
+            check_class_loss(kwargs["cls_loss"], self.model, self.task, trainer)
         resume = kwargs.get("resume") or False
         if not resume:
             self._check_data(kwargs)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from ultralytics.models import yolo
 from ultralytics.models.rtdetr.train import RTDETRTrainer as StockRTDETRTrainer
 
+from mlla.yolo.cls_loss import ChoosesClassLoss
 from mlla.yolo.config import model_config
 from mlla.yolo.expand import Config
 from mlla.yolo.transfer import aligned
@@ -73,19 +74,19 @@ class OurModels:
         return result
 
 
-class DetectionTrainer(OurModels, yolo.detect.DetectionTrainer):
+class DetectionTrainer(ChoosesClassLoss, OurModels, yolo.detect.DetectionTrainer):
     """Trains detectors."""
 
 
-class SegmentationTrainer(OurModels, yolo.segment.SegmentationTrainer):
+class SegmentationTrainer(ChoosesClassLoss, OurModels, yolo.segment.SegmentationTrainer):
     """Trains instance segmenters."""
 
 
-class PoseTrainer(OurModels, yolo.pose.PoseTrainer):
+class PoseTrainer(ChoosesClassLoss, OurModels, yolo.pose.PoseTrainer):
     """Trains keypoint detectors."""
 
 
-class OBBTrainer(OurModels, yolo.obb.OBBTrainer):
+class OBBTrainer(ChoosesClassLoss, OurModels, yolo.obb.OBBTrainer):
     """Trains detectors of oriented boxes."""
 
 
