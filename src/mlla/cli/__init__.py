@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("yolo_modes", "write another format: model=best.pt format=onnx dynamic=True"),
     "plug": ("plug", "insert a block, keep every weight: model=yolov8n.pt at=neck out=new.pt"),
     "data": ("data", "convert or check a dataset, or write the demo set"),
+    "check": ("check", "tell what is wrong with a pasted attention: FILE.py:Class (runs it)"),
     "models": ("models", "list every model with its parameters and GFLOPs"),
     "doctor": ("doctor", "say what is installed, which devices and fast paths are active"),
 }
