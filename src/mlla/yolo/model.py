@@ -40,12 +40,17 @@ class YOLO(CheckedModel, ultralytics.YOLO):
     ) -> None:
         model = with_suffix_if_packaged(model)
         if is_rtdetr(model):
+            _refuse_other_tasks(model, task)
             # before it is built: the class of the network differs, too
             self.__class__ = RTDETR
             RTDETR.__init__(self, model, verbose=verbose)
-        else:
-            super().__init__(model=model, task=task, verbose=verbose)
-            if isinstance(self, ultralytics.RTDETR) or is_rtdetr(self.model):
-                self.__class__ = RTDETR
-        if isinstance(self, RTDETR) and task not in (None, "detect"):
-            raise ValueError(f"task={task!r}: RT-DETR, such as {str(model)!r}, only detects boxes")
+            return
+        super().__init__(model=model, task=task, verbose=verbose)
+        if isinstance(self, ultralytics.RTDETR) or is_rtdetr(self.model):
+            _refuse_other_tasks(model, task)
+            self.__class__ = RTDETR
+
+
+def _refuse_other_tasks(model: str | Path, task: str | None) -> None:
+    if task not in (None, "detect"):
+        raise ValueError(f"task={task!r}: RT-DETR, such as {str(model)!r}, only detects boxes")
