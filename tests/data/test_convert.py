@@ -82,7 +82,7 @@ def test_random_splits_keep_groups_together_and_leave_no_side_empty(digests, sha
         Placed(Sample(f"{number}.png", path=None), ImageFacts((1, 1), 1, digest, True))
         for number, digest in enumerate(digests)
     ]
-    assigned = assign_splits(items, share, seed, [])
+    assigned = assign_splits(items, {"train": share, "val": 1 - share}, seed, [])
     splits_of_digest = {}
     for item in assigned:
         splits_of_digest.setdefault(item.facts.digest, set()).add(item.split)
@@ -94,7 +94,11 @@ def test_random_splits_keep_groups_together_and_leave_no_side_empty(digests, sha
 def test_a_split_does_not_depend_on_the_other_images():
     def train_of(digests):
         items = [Placed(Sample(d, path=None), ImageFacts((1, 1), 1, d, True)) for d in digests]
-        return {i.sample.image for i in assign_splits(items, 0.5, 3, []) if i.split == "train"}
+        return {
+            i.sample.image
+            for i in assign_splits(items, {"train": 0.5, "val": 0.5}, 3, [])
+            if i.split == "train"
+        }
 
     few = [f"{number:02d}" for number in range(20)]
     moved = train_of(few) ^ (train_of([*few, "new"]) - {"new"})

@@ -7,8 +7,8 @@ from typing import Any
 
 from mlla.cli.arguments import UsageError, nearest, read_options, value_of
 
-HELP = """usage: mlla data convert SRC DST --from voc|coco|yolo [--split 0.8] [--seed 0]
-                         [--classes a,b] [--images FOLDER]
+HELP = """usage: mlla data convert SRC DST --from voc|coco|yolo [--split 0.8] [--test 0] [--seed 0]
+                         [--group identical|near-duplicates] [--classes a,b] [--images FOLDER]
        mlla data demo DST [--num-images N] [--image-size-px N] [--seed 0]
        mlla data check DATA.yaml
 
@@ -32,7 +32,8 @@ def run(_command: str, words: Sequence[str]) -> int:
 def _convert(words: Sequence[str]) -> int:
     from mlla.data import convert
 
-    plain, options = read_options(words, known=("from", "split", "seed", "classes", "images"))
+    known = ("from", "split", "test", "group", "seed", "classes", "images")
+    plain, options = read_options(words, known)
     if len(plain) != 2 or "from" not in options:
         raise UsageError(f"convert needs SRC, DST and --from\n{HELP}")
     classes = options.get("classes")
@@ -41,6 +42,8 @@ def _convert(words: Sequence[str]) -> int:
         plain[1],
         from_format=options["from"],
         split=_number(options, "split", 0.8),
+        test=_number(options, "test", 0.0),
+        group=options.get("group", "identical"),
         seed=int(_number(options, "seed", 0)),
         classes=classes.split(",") if classes else None,
         images=options.get("images"),

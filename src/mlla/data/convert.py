@@ -12,6 +12,7 @@ from mlla.data.clean import clean_shapes
 from mlla.data.coco import read_coco
 from mlla.data.errors import DataError
 from mlla.data.images import UnreadableImageError, inspect_image
+from mlla.data.keep_together import split_together
 from mlla.data.layout import (
     SPLITS,
     make_split_folders,
@@ -27,6 +28,7 @@ from mlla.data.voc import read_voc
 from mlla.data.yolo import read_yolo
 
 FORMATS = ("voc", "coco", "yolo")
+GROUPS = ("identical", "near-duplicates")
 
 
 def convert(
@@ -35,6 +37,8 @@ def convert(
     *,
     from_format: str,
     split: float = 0.8,
+    test: float = 0.0,
+    group: str = "identical",
     seed: int = 0,
     images: str | Path | None = None,
     classes: Sequence[str] | None = None,
@@ -43,9 +47,9 @@ def convert(
     """Convert a detection data set into the Ultralytics layout, whole or not at all.
 
     Images are copied byte for byte. Splits of the source are kept; a source without them is
-    split at random, identical images always together. Whatever is wrong with the source is
-    dealt with one box at a time and named in report.txt and report.json. The same input and
-    arguments give the same bytes.
+    split at random, identical images always together and near-duplicates if asked for. Whatever
+    is wrong with the source is dealt with one box at a time and named in report.txt and
+    report.json. The same input and arguments give the same bytes.
 
     Args:
         source: Folder with the data set; for COCO also a JSON file.
@@ -53,6 +57,10 @@ def convert(
         from_format: `voc`, `coco` or `yolo`.
         split: Share of the images for training where the source has no splits of its own,
             between 0 and 1; the others validate.
+        test: Share of the images to hold out for testing where the source has neither splits nor
+            test images of its own.
+        group: What a split never separates: `identical` images, or also `near-duplicates`, which
+            are then searched for, counted and listed in near_duplicates.csv; classes are balanced.
         seed: Another seed gives another random split.
         images: Folder with the images where they are not inside `source`.
         classes: Class names in the order of the ids to write; objects of other classes are
@@ -65,13 +73,20 @@ def convert(
     Raises:
         DataError: If an argument is wrong or the source holds nothing to convert.
     """
-    root, images_root = _check_arguments(source, destination, from_format, split, images, classes)
+    shares = _check_split(split, test, group)
+    root, images_root = _check_arguments(source, destination, from_format, images, classes)
     with whole_folder(destination) as folder:
         data = _read(root, images_root, from_format, classes)
         names = _choose_names(data, classes)
         problems = data.problems
         items = _inspect_all(data.samples, problems, quiet)
-        items = assign_splits(items, split, seed, problems)
+        together = None
+        if group == "near-duplicates":
+            together = split_together(items, shares, seed, problems, quiet)
+            items = together.items
+            write_text(folder / "near_duplicates.csv", together.table())
+        else:
+            items = assign_splits(items, shares, seed, problems)
         _report_duplicates(items, problems)
         name_files(items, problems)
         splits = _write_all(folder, items, names, data.in_pixels, problems, quiet)
@@ -83,25 +98,40 @@ def convert(
             names=tuple(names),
             splits=splits,
             problems=tuple(problems),
+            near_duplicates=together.counts if together else None,
         )
         write_text(folder / "report.txt", report.text())
         write_text(folder / "report.json", report.to_json())
     return report
 
 
+def _check_split(split: float, test: float, group: str) -> dict[str, float]:
+    """Return the share of every split, or say which argument is wrong."""
+    if not 0 < split < 1:
+        raise DataError(f"split is {split}; it must lie between 0 and 1, such as 0.8")
+    # so that 0.7 and 0.3 leave exactly nothing
+    val = round(1 - split - test, 9)
+    if not (test >= 0 and val > 0):
+        raise DataError(
+            f"test is {test}; with split {split} for training it must be at least 0 and below "
+            f"{1 - split:.3g}, so that some images validate"
+        )
+    if group not in GROUPS:
+        raise DataError(f"group is {group!r}; it must be one of {', '.join(GROUPS)}")
+    shares = {"train": split, "val": val, "test": test}
+    return {name: share for name, share in shares.items() if share > 0}
+
+
 def _check_arguments(
     source: str | Path,
     destination: str | Path,
     from_format: str,
-    split: float,
     images: str | Path | None,
     classes: Sequence[str] | None,
 ) -> tuple[Path, Path]:
     """Return the folders of annotations and of images, or say which argument is wrong."""
     if from_format not in FORMATS:
         raise DataError(f"from_format is {from_format!r}; it must be one of {', '.join(FORMATS)}")
-    if not 0 < split < 1:
-        raise DataError(f"split is {split}; it must lie between 0 and 1, such as 0.8")
     if classes is not None and (
         not classes or isinstance(classes, str) or len(set(classes)) < len(classes)
     ):

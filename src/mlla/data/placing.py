@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from mlla.data.errors import DataError
+from mlla.data.grouped_split import deal_groups, require_enough
 from mlla.data.images import ImageFacts
 from mlla.data.report import Kind, Problem
 from mlla.data.source import Sample
@@ -32,24 +32,28 @@ class Placed:
 
 
 def assign_splits(
-    items: Sequence[Placed], share: float, seed: int, problems: list[Problem]
+    items: Sequence[Placed],
+    shares: Mapping[str, float],
+    seed: int,
+    problems: list[Problem],
+    groups: Mapping[str, str] | None = None,
 ) -> list[Placed]:
-    """Keep the splits of the source if it has train and val; else split all but test at random.
-
-    The order of a random split is that of a hash of seed and image, so it depends neither on
-    names nor on the other images.
+    """Keep the splits of the source if it has train and val; else split all but test.
 
     Args:
         items: All usable images.
-        share: Share of the images for training in a random split.
-        seed: Another seed gives another random split.
+        shares: Share of the images for every split where the source has none; together 1. If the
+            source has test images, these are the test split and its share goes to val.
+        seed: Another seed gives another split.
         problems: Receives images without a split where others have one.
+        groups: Group of every digest; groups stay together and classes are balanced. Without it
+            the split is random and only identical images stay together.
 
     Returns:
         The images that have a split now.
 
     Raises:
-        DataError: If there are too few different images for a random split.
+        DataError: If there are too few different images or groups.
     """
     given = {item.sample.split for item in items}
     keep = {"train", "val"} <= given
@@ -68,25 +72,66 @@ def assign_splits(
         else:
             pool[item.facts.digest].append(item)
     if not keep:
-        _split_at_random(pool, share, seed)
+        if "test" in given:
+            shares = {"train": shares["train"], "val": 1 - shares["train"]}
+        if groups is None:
+            sizes = {digest: len(copies) for digest, copies in pool.items()}
+            splits = split_at_random(sizes, shares, seed)
+        else:
+            splits = _split_groups(pool, groups, shares, seed)
+        for digest, copies in pool.items():
+            for item in copies:
+                item.split = splits[digest]
     return assigned
 
 
-def _split_at_random(pool: dict[str, list[Placed]], share: float, seed: int) -> None:
-    """Deal groups of identical images out to train and val; each gets one group at least."""
-    if len(pool) < 2:
-        raise DataError(
-            f"{len(pool)} different image(s) cannot be split into train and val; two are needed"
-        )
-    order = sorted(pool, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
-    wanted = round(share * sum(len(group) for group in pool.values()))
-    num_train = 0
+def split_at_random(
+    sizes: Mapping[str, int], shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Deal different images out at random; every split gets one at least.
+
+    The order is that of a hash of seed and image, so it depends neither on names nor on the other
+    images.
+
+    Args:
+        sizes: For the digest of every image the number of its identical copies.
+        shares: Share of the images for every split; together 1.
+        seed: Another seed gives another order.
+
+    Returns:
+        The split of every digest.
+
+    Raises:
+        DataError: If there are fewer images than splits.
+    """
+    require_enough(len(sizes), "different image(s)", shares)
+    order = sorted(sizes, key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
+    num_images = sum(sizes.values())
+    splits, dealt = list(shares), {}
+    current = num_in_split = 0
     for position, digest in enumerate(order):
-        is_first, is_last = position == 0, position == len(order) - 1
-        to_train = is_first or (num_train < wanted and not is_last)
-        for item in pool[digest]:
-            item.split = "train" if to_train else "val"
-        num_train += len(pool[digest]) if to_train else 0
+        is_full = num_in_split >= round(shares[splits[current]] * num_images)
+        num_left, num_waiting = len(order) - position, len(splits) - current - 1
+        if num_waiting and num_in_split and (is_full or num_left == num_waiting):
+            current, num_in_split = current + 1, 0
+        dealt[digest] = splits[current]
+        num_in_split += sizes[digest]
+    return dealt
+
+
+def _split_groups(
+    pool: Mapping[str, Sequence[Placed]],
+    groups: Mapping[str, str],
+    shares: Mapping[str, float],
+    seed: int,
+) -> dict[str, str]:
+    """Deal groups of digests out; return the split of every digest."""
+    classes: dict[str, list[set[str]]] = defaultdict(list)
+    for digest, copies in pool.items():
+        for item in copies:
+            classes[groups[digest]].append({shape.name for shape in item.sample.shapes})
+    split_of_group = deal_groups(classes, shares, seed)
+    return {digest: split_of_group[groups[digest]] for digest in pool}
 
 
 def name_files(items: Sequence[Placed], problems: list[Problem]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from mlla.data.leaks import NearDuplicateCounts
+
 
 class Kind(str, Enum):
     """The kinds of problems; the value is what a reader of the report sees."""
@@ -33,6 +35,7 @@ class Kind(str, Enum):
     MIXED_SHAPES = "boxes and polygons in one file"
     IN_NO_SPLIT = "image in no split"
     IN_TWO_SPLITS = "same image in two splits"
+    NEAR_DUPLICATES_APART = "near-duplicates in two splits"
     LISTED_MISSING = "listed image is missing"
     CLASS_WITHOUT_BOXES = "class without boxes"
     RENAMED = "image renamed"
@@ -100,6 +103,7 @@ class Report:
         names: Class names in the order of their ids.
         splits: Counts of each split that exists.
         problems: Every problem, in a stable order.
+        near_duplicates: What the search for near-duplicates found, if there was one.
     """
 
     title: str
@@ -107,6 +111,7 @@ class Report:
     names: tuple[str, ...]
     splits: dict[str, SplitCounts]
     problems: tuple[Problem, ...]
+    near_duplicates: NearDuplicateCounts | None = None
 
     @property
     def dropped(self) -> tuple[Problem, ...]:
@@ -127,6 +132,8 @@ class Report:
             Several lines of text for a terminal.
         """
         lines = [self.title, "", *self._table(), ""]
+        if self.near_duplicates:
+            lines += [*self.near_duplicates.lines(), ""]
         if not self.problems:
             return "\n".join([*lines, "No problems found."])
         kinds = Counter(problem.kind for problem in self.problems)
@@ -157,6 +164,7 @@ class Report:
                 }
                 for split, counts in self.splits.items()
             },
+            **({"near_duplicates": asdict(self.near_duplicates)} if self.near_duplicates else {}),
             "problem_counts": {kind.value: self.count(kind) for kind in Kind if self.count(kind)},
             "problems": [asdict(problem) for problem in self.problems],
         }
