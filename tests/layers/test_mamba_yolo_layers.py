@@ -191,6 +191,12 @@ def test_the_stem_names_a_wrong_width(arguments, named):
         MambaYOLOStem(*arguments)
 
 
+@pytest.mark.parametrize(("dim", "num_states", "named"), [(0, 16, "dim=0"), (8, 0, "num_states=0")])
+def test_ss2d_names_a_wrong_number(dim, num_states, named):
+    with pytest.raises(ValueError, match=named):
+        MambaYOLOSS2D(dim, num_states=num_states)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_ss2d_survives_autocast(dtype):

@@ -11,7 +11,7 @@ from mlla.ops.grid_padding import pad_grid_to_multiple
 class MambaYOLODownsample(nn.Module):
     """Stack the pixels of each 2 x 2 square as channels and project them.
 
-    Odd sides get a zero row or column at the end first; the authors' code refuses them.
+    Odd sides get a zero row or column at the end first.
 
     Args:
         in_dim: Width of the input.

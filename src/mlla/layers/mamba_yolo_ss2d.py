@@ -20,11 +20,17 @@ class MambaYOLOSS2D(nn.Module):
         dim: Width C.
         num_states: States per channel of the scan.
 
+    Raises:
+        ValueError: If `dim` or `num_states` is not positive.
+
     Source: arXiv 2406.05835, section 3; SS2D in HZAI-ZJNU/Mamba-YOLO @b26cbda.
     """
 
     def __init__(self, dim: int, *, num_states: int = 16) -> None:
         super().__init__()
+        for name, value in (("dim", dim), ("num_states", num_states)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
         inner = 2 * dim
         self.input_projection = nn.Linear(dim, 2 * inner, bias=False)
         self.local_mixing = depthwise_conv3x3(inner)
