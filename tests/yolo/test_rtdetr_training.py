@@ -17,6 +17,7 @@ from small_rtdetr import outputs, small_checkpoint, small_file
 from torch import Tensor, nn
 
 from mlla.cli import main
+from mlla.data import DataError
 from mlla.yolo import RTDETR, YOLO, plug
 from mlla.yolo.rows import Inserted, MLLABlocks
 from mlla.yolo.trainers import RTDETRTrainer
@@ -97,7 +98,9 @@ def test_one_epoch_trains_and_validates_on_squares(trained: Path) -> None:
     assert {file.name for file in (trained / "weights").iterdir()} == {"best.pt", "last.pt"}
 
 
-@pytest.mark.parametrize("name", ["rtdetr-l-mlla", "rtdetr-resnet50-mlla"])
+@pytest.mark.parametrize(
+    "name", ["rtdetr-l-mlla", pytest.param("rtdetr-resnet50-mlla", marks=pytest.mark.slow)]
+)
 def test_one_epoch_from_stock_weights_opens_the_gates(
     name: str, dataset: Dataset, private_folder: Path
 ) -> None:
@@ -132,10 +135,11 @@ def test_validation_predicts_and_takes_wrong_arguments_apart(
     assert len(found.boxes) > 0
     with pytest.raises(ValueError, match="imgsz=0 must be positive"):
         model.val(data=str(dataset("detect")), imgsz=0)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+    with pytest.raises(DataError, match=r"nowhere\.yaml does not exist"):
         model.train(data="nowhere.yaml")
 
 
+@pytest.mark.slow
 def test_stock_ultralytics_predicts_what_we_do(
     trained: Path, image: Path, fresh_python: Callable[..., str]
 ) -> None:
