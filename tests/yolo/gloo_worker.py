@@ -1,6 +1,6 @@
 """One of two processes that train together on the CPU, as workers on several GPUs do.
 
-RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 ... python gloo_worker.py MODEL DATA FOLDER
+RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 ... python gloo_worker.py MODEL DATA FOLDER CLS_LOSS
 """
 
 import os
@@ -54,7 +54,7 @@ class GlooTrainer(DetectionTrainer):
 
 
 def main() -> None:
-    model, data, folder = sys.argv[1:]
+    model, data, folder, cls_loss = sys.argv[1:]
     torch.set_num_threads(1)
     nn.parallel.DistributedDataParallel = ParallelOnCpu
     distributed.barrier = lambda **_: STOCK_BARRIER()
@@ -62,6 +62,7 @@ def main() -> None:
         overrides={
             "model": model,
             "data": data,
+            "cls_loss": cls_loss,
             "project": folder,
             "name": "run",
             "exist_ok": True,
@@ -86,6 +87,7 @@ def main() -> None:
     torch.save(
         {
             "processes": distributed.get_world_size(),
+            "class_loss": type(trainer.model.module.criterion.bce).__name__,
             "start": start,
             "end": {name: p.detach() for name, p in trainer.model.named_parameters()},
             "without_gradient": trainer.without_gradient,

@@ -20,14 +20,20 @@ VERSION = tuple(int(part) for part in ultralytics.__version__.split(".")[:3])
 GETS_THE_MODEL = VERSION >= (8, 4, 145)
 
 
-def train_in_two_processes(model: str, data: Path, folder: Path) -> list[dict[str, object]]:
+def train_in_two_processes(
+    model: str, data: Path, folder: Path, cls_loss: str = "bce"
+) -> list[dict[str, object]]:
     """Return what either process saw."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     workers = [
         subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("gloo_worker.py"), model, data, folder],
+            [
+                sys.executable,
+                Path(__file__).with_name("gloo_worker.py"),
+                *(model, data, folder, cls_loss),
+            ],
             cwd=folder,
             env={
                 **os.environ,
@@ -86,6 +92,22 @@ def test_two_processes_train_one_model_without_idle_parameters(
     assert len(moved) > 0.9 * len(matrices)
     files = {file.name for file in (private_folder / "run" / "weights").iterdir()}
     assert files == {"best.pt", "last.pt"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_with_one_class_loss(
+    dataset: Callable[[str], Path], private_folder: Path
+) -> None:
+    ranks = train_in_two_processes(
+        "yolov8n.yaml", dataset("detect"), private_folder, cls_loss="ema_slide"
+    )
+    assert [rank["class_loss"] for rank in ranks] == ["EMASlideLoss"] * 2
+    ends = [rank["end"] for rank in ranks]
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+    # what the first process saw goes into the checkpoint: one batch in each of two epochs
+    (state,) = YOLO(private_folder / "run" / "weights" / "last.pt").model.yaml["cls_loss_state"]
+    assert state["_extra_state"]["num_updates"] == 2
 
 
 def test_the_child_of_a_multi_gpu_training_builds_our_model(
