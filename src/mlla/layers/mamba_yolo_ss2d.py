@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from mlla.layers.four_way_scan import FourWayScan
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
+from mlla.ops.precision import is_autocast
 
 
 class MambaYOLOSS2D(nn.Module):
@@ -46,7 +47,7 @@ class MambaYOLOSS2D(nn.Module):
         """Let every pixel see all others, in each of the four orders what comes before it."""
         x, gate = self.input_projection(x).chunk(2, dim=-1)
         x = functional.gelu(convolve_grid(self.local_mixing, x))
-        if torch.is_autocast_enabled(x.device.type):
+        if is_autocast(x.device):
             # what a scan returns grows with the cube of its input, and float16 ends at 65504
             x = x.float()
         return self.output_projection(self.scan_norm(self.scan(x)) * functional.gelu(gate))

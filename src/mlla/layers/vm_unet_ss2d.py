@@ -1,6 +1,5 @@
 """The two-dimensional selective scan of VM-UNet."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,6 +7,7 @@ from torch.nn import functional
 from mlla.layers.four_way_scan import FourWayScan
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
 from mlla.layers.linear import linear
+from mlla.ops.precision import is_autocast
 
 EXPANSION = 2
 
@@ -45,7 +45,7 @@ class VMUNetSS2D(nn.Module):
         """Mix tokens and gate the result."""
         mixed, gate = self.input_and_gate_projection(x).chunk(2, dim=-1)
         mixed = functional.silu(convolve_grid(self.local_mixing, mixed))
-        if torch.is_autocast_enabled(mixed.device.type):
+        if is_autocast(mixed.device):
             # what a scan returns grows with the cube of its input, and float16 ends at 65504
             mixed = mixed.float()
         scanned = self.scan_norm(self.scan(mixed))
