@@ -48,7 +48,9 @@ def selective_scan(
     inputs = (x, delta, A, B, C, D)
     if is_tracing() or torch.onnx.is_in_onnx_export():
         return selective_scan_traceable(*inputs)
-    if x.device.type != "cpu" or x.dtype == torch.float64 or kernel.reason_unavailable():
+    # on the meta device the operator costs nothing and counts what it would cost
+    has_kernel = x.device.type in ("cpu", "meta") and x.dtype != torch.float64
+    if not has_kernel or kernel.reason_unavailable():
         return selective_scan_chunked(*inputs)
     with without_autocast(x.device):
         floats = [tensor.float() for tensor in inputs]
