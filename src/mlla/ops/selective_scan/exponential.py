@@ -1,5 +1,7 @@
 """A power of two that compilers turn into vector instructions; imports Numba."""
 
+from typing import no_type_check
+
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
@@ -18,20 +20,24 @@ _MANTISSA_BITS = np.int32(23)
 
 
 @intrinsic
-def _bits_of(_context, _value):  # type: ignore[no-untyped-def]
+@no_type_check
+def _bits_of(_context, _value):
     """Read a float32 as an int32."""
 
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.int32(types.float32), generate
 
 
 @intrinsic
-def _from_bits(_context, _bits):  # type: ignore[no-untyped-def]
+@no_type_check
+def _from_bits(_context, _bits):
     """Read an int32 as a float32."""
 
-    def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
@@ -39,7 +45,8 @@ def _from_bits(_context, _bits):  # type: ignore[no-untyped-def]
 
 # no reassociation here: it would cancel the rounder
 @njit(fastmath={"contract"}, error_model="numpy")
-def power_of_two(exponent):  # type: ignore[no-untyped-def]
+@no_type_check
+def power_of_two(exponent):
     """Return 2^exponent in float32, within two units in the last place.
 
     Below -126 the result is off by less than 2^-127 and is 0 from -127 on; from 128 on it is

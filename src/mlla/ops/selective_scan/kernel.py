@@ -29,17 +29,23 @@ def compiled_loops() -> Any:
     return importlib.import_module("mlla.ops.selective_scan.loops")
 
 
+# torch.compile would otherwise follow the import
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def reason_unavailable() -> str:
-    """Tell why the loops cannot be imported, once also as a warning; empty if they can."""
+    """Tell why the loops cannot be imported; empty if they can."""
+    return _import_failure()
+
+
+@cache
+def _import_failure() -> str:
     try:
         compiled_loops()
     except ImportError as error:
+        # once, and aimed at who called the scan
         warnings.warn(
             f"the selective scan runs in plain PyTorch, many times slower: {error}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return str(error)
     return ""

@@ -6,6 +6,9 @@ side by side in memory. Scratch memory is one-dimensional with offsets that are 
 the compiler sees that rows do not overlap and vectorises.
 """
 
+from collections.abc import Callable
+from typing import Any, no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -26,7 +29,7 @@ _GRAD, _GRAD_ENTER, _GRAD_STEP, _GRAD_TOKEN_ROWS = (BLOCK * index for index in r
 _GRAD_STATE, _GRAD_RATE, _GRAD_STATE_ROWS = (BLOCK * index for index in range(2, 5))
 
 
-def _compiled(function):  # type: ignore[no-untyped-def]
+def _compiled(function: Callable[..., None]) -> Any:
     """Compile on the first call, and keep the result on disk where there is a place for it.
 
     Sums may be reordered, which lets them run in vectors; infinities and NaN are kept.
@@ -44,7 +47,8 @@ def _compiled(function):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def scan_forward(x, delta, A, B, C, D, y, states, first, last):  # type: ignore[no-untyped-def]
+@no_type_check
+def scan_forward(x, delta, A, B, C, D, y, states, first, last):
     """Write `y`, and `states` before every CHUNK tokens unless it is empty, for some tasks.
 
     Args:
@@ -104,7 +108,8 @@ def scan_forward(x, delta, A, B, C, D, y, states, first, last):  # type: ignore[
 
 
 @_compiled
-def scan_backward(  # type: ignore[no-untyped-def]
+@no_type_check
+def scan_backward(
     grad, x, delta, A, B, C, D, states, grad_x, grad_delta, grad_A, grad_B, grad_C, grad_D,
     first, last,
 ):  # fmt: skip
