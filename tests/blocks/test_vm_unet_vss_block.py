@@ -22,7 +22,7 @@ def test_block_is_the_published_formula():
     block, x = randomised(VMUNetVSSBlock(4)), torch.randn(2, 5, 6, 4)
     torch.testing.assert_close(block(x), x + block.ss2d(block.norm(x)))
     # no MLP: the three parts are all there is
-    assert [name for name, _ in block.named_children()] == ["norm", "ss2d", "drop_path"]
+    assert [name for name, _ in block.named_children()] == ["ss2d", "norm", "drop_path"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 12), (9, 5)])
@@ -132,7 +132,16 @@ def test_drop_path_skips_samples_only_while_training():
     torch.testing.assert_close(block.eval()(x), x + branch)
 
 
-@pytest.mark.parametrize("rate", [1.0, -0.1])
-def test_errors_name_the_argument_and_its_value(rate):
-    with pytest.raises(ValueError, match=rf"drop_path={rate} must be a probability in \[0, 1\)"):
-        VMUNetVSSBlock(4, drop_path=rate)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"drop_path": 1.0}, r"drop_path=1.0 must be a probability in \[0, 1\)"),
+        ({"drop_path": -0.1}, "drop_path=-0.1"),
+        ({"dim": -3}, "dim=-3 must be at least 1"),
+        ({"num_states": 0}, "num_states=0 must be at least 1"),
+    ],
+    ids=str,
+)
+def test_errors_name_the_argument_and_its_value(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        VMUNetVSSBlock(**{"dim": 4, **arguments})

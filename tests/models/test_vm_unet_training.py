@@ -63,7 +63,7 @@ def test_it_learns_to_find_discs():
 
 
 def nuclei(archive, size_px, count):
-    """Read the first images of the archive: (count, 3, size, size) and their joined masks."""
+    """Read the first images of the archive, standardised, and their joined masks."""
     with tarfile.open(archive) as files:
         members = {member.name: member for member in files if member.name.endswith(".png")}
         folders = sorted({name.split("/masks/")[0] for name in members if "/masks/" in name})
@@ -78,7 +78,10 @@ def nuclei(archive, size_px, count):
             images.append(read(next(n for n in names if "/images/" in n), "RGB"))
             parts = [read(name, "L") for name in names if "/masks/" in name]
             masks.append(np.max(parts, axis=0) > 127)
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    # most are so dark that from raw pixels the first answer would stay the same for all
+    pixels = pixels - pixels.mean((1, 2, 3), keepdim=True)
+    pixels = pixels / pixels.std((1, 2, 3), keepdim=True)
     return pixels, torch.from_numpy(np.stack(masks))[:, None].float()
 
 
@@ -89,7 +92,7 @@ def test_it_learns_to_find_nuclei():
     images, masks = nuclei(NUCLEI, 64, 80)
     unseen = images[60:], masks[60:]
     model = VMUNet(dim=32, depths=(1, 1, 1, 1), depths_decoder=(1, 1, 1, 1), drop_path_rate=0.1)
-    losses = train(model, images[:60], masks[:60], steps=120, batch=8)
+    losses = train(model, images[:60], masks[:60], steps=100, batch=8)
     assert np.mean(losses[-4:]) < 0.5 * losses[0]
     # a tenth of the pixels are nuclei: calling all of them nuclei gives 0.16
     assert overlap(torch.ones_like(unseen[1]), unseen[1]) < 0.2

@@ -36,8 +36,8 @@ class VMUNetVSSBlock(nn.Module):
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path={drop_path} must be a probability in [0, 1)")
-        self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.ss2d = VMUNetSS2D(dim, num_states=num_states)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
