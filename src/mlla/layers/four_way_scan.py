@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlla.ops import grid_scan, grid_unscan, selective_scan
+from mlla.ops import grid_scan, grid_unscan_sum, selective_scan
 from mlla.ops.grid_scan import NUM_SCANS
 from mlla.ops.precision import without_autocast
 
@@ -61,6 +61,7 @@ class FourWayScan(nn.Module):
         with without_autocast(x.device):
             # half precision would round small steps of long sequences
             steps = dt.float() @ self.dt_proj_weight.float().transpose(1, 2)
-            steps = functional.softplus(steps + self.dt_proj_bias.float()[:, None])
+            # in place: nothing needs the product without its bias
+            steps = functional.softplus(steps.add_(self.dt_proj_bias.float()[:, None]))
         y = selective_scan(tokens, steps, -self.A_log.float().exp(), b, c, self.D)
-        return grid_unscan(y, x.shape[1], x.shape[2]).sum(dim=1)
+        return grid_unscan_sum(y, x.shape[1], x.shape[2])

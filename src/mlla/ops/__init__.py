@@ -1,7 +1,7 @@
 """Pure functions on channels-last grids, each with a plain reference beside its fast form."""
 
 from mlla.ops.grid_padding import pad_grid_to_multiple
-from mlla.ops.grid_scan import grid_scan, grid_unscan
+from mlla.ops.grid_scan import grid_scan, grid_unscan, grid_unscan_sum
 from mlla.ops.linear_attention import linear_attention, linear_attention_reference
 from mlla.ops.rotary import rotate_by_position
 from mlla.ops.selective_scan import selective_scan, selective_scan_reference
@@ -9,6 +9,7 @@ from mlla.ops.selective_scan import selective_scan, selective_scan_reference
 __all__ = [
     "grid_scan",
     "grid_unscan",
+    "grid_unscan_sum",
     "linear_attention",
     "linear_attention_reference",
     "pad_grid_to_multiple",

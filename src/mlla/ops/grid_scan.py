@@ -45,3 +45,22 @@ def grid_unscan(
         ],
         dim=1,
     )
+
+
+def grid_unscan_sum(
+    sequences: Float[Tensor, "B 4 L C"], height: int, width: int
+) -> Float[Tensor, "B H W C"]:
+    """Add the four grids of `grid_unscan` without writing them out.
+
+    Args:
+        sequences: Tokens in the four orders of `grid_scan`.
+        height: Rows of the grid.
+        width: Columns of the grid.
+
+    Returns:
+        The sum of the grids.
+    """
+    rows, columns, rows_back, columns_back = sequences.unbind(1)
+    by_rows = (rows + rows_back.flip(1)).unflatten(1, (height, width))
+    by_columns = (columns + columns_back.flip(1)).unflatten(1, (width, height))
+    return by_rows + by_columns.transpose(1, 2)
