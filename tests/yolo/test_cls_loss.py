@@ -321,25 +321,28 @@ def test_the_command_trains_stops_and_resumes_with_it(
         "plots=False",
         "epochs=2",
     ]
+    # Ctrl-C after the first epoch
     stop = (
         "import sys\n"
         "from mlla.cli import main\n"
-        "from mlla.yolo.trainers import DetectionTrainer\n"
-        "def stop(self):\n"
-        "    DetectionTrainer.__mro__[1].save_model(self)\n"
-        "    if self.epoch == 0 and sys.argv[1] == 'train' and 'resume' not in sys.argv[2]:\n"
+        "from mlla.yolo.trainers import OurModels\n"
+        "save = OurModels.save_model\n"
+        "def save_and_stop(self):\n"
+        "    save(self)\n"
+        "    if not self.resume:\n"
         "        raise KeyboardInterrupt\n"
-        "DetectionTrainer.save_model = stop\n"
+        "OurModels.save_model = save_and_stop\n"
         "print('exit', main(sys.argv[1:]))\n"
     )
     output = fresh_python(stop, *words)
     assert "exit 130" in output
-    last = private_folder / "runs" / "detect" / "train" / "weights" / "last.pt"
+    run = private_folder / "runs" / "detect" / "train"
+    last = run / "weights" / "last.pt"
     assert f"mlla: to go on: mlla train resume={last}" in output
-    assert "cls_loss: slide in the place of" in output
-    output = fresh_python(stop, "train", f"resume={last}")
-    assert "exit 0" in output
-    assert "cls_loss: slide in the place of" in output
+    assert yaml.safe_load((run / "args.yaml").read_text())["cls_loss"] == "slide"
+    (run / "args.yaml").unlink()
+    assert "exit 0" in fresh_python(stop, "train", f"resume={last}")
+    assert yaml.safe_load((run / "args.yaml").read_text())["cls_loss"] == "slide"
 
 
 @pytest.mark.slow
@@ -377,8 +380,11 @@ def test_one_epoch_with_every_loss_and_again_from_its_arguments(
     data = str(dataset("detect"))
     YOLO("yolov8n-mlla").train(data=data, cls_loss=name, **train_arguments(name="a"))
     YOLO("yolov8n-mlla").train(data=data, **train_arguments(name="plain"))
-    # the arguments are those of the run, and the loss is among them
-    YOLO("yolov8n-mlla").train(cfg=str(private_folder / "a" / "args.yaml"), name="b")
+    # the arguments of the run are written beside it, and the loss is among them
+    arguments = yaml.safe_load((private_folder / "a" / "args.yaml").read_text())
+    del arguments["save_dir"]
+    Path("again.yaml").write_text(yaml.safe_dump({**arguments, "name": "b"}))
+    YOLO("yolov8n-mlla").train(cfg="again.yaml")
     ours, plain, again = (
         YOLO(private_folder / run / "weights" / "last.pt").model.float().state_dict()
         for run in ("a", "plain", "b")
