@@ -40,9 +40,21 @@ _HEADS = 4
 
 
 def parameters_of(target: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a constructor by name, without `self`."""
-    # not signature(target): a metaclass or a decorated class may hide the constructor
-    return dict(list(inspect.signature(target.__init__).parameters.items())[1:])
+    """Return the arguments of a constructor by name, without `self`.
+
+    One that takes *args and **kwargs only, to pass them on, is looked through.
+    """
+    own: dict[str, inspect.Parameter] = {}
+    for base in target.__mro__:
+        if base is nn.Module:
+            break
+        if "__init__" not in vars(base):
+            continue
+        named = dict(list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:])
+        own = own or named
+        if any(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in named.values()):
+            return named
+    return own
 
 
 def width_arguments(target: type[nn.Module]) -> list[str]:

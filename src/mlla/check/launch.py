@@ -52,8 +52,8 @@ def check_class(
         seed: Seed of weights and inputs.
 
     Returns:
-        What was found. If the code ends the process or does not come to an end, that is a fault
-        beside what had been found by then.
+        What was found. If the code ends the process, that is a fault beside what had been found by
+        then; if the time is over, the report is not complete.
 
     Raises:
         CheckError: If the file cannot be imported, the class not be built, or no input makes it
@@ -71,15 +71,15 @@ def check_class(
     }
     with tempfile.TemporaryDirectory(prefix="mlla-check-") as folder:
         events_file = Path(folder) / "events.jsonl"
-        ending = _run(request, events_file, timeout_s)
+        ending, timed_out = _run(request, events_file, timeout_s)
         lines = events_file.read_text(encoding="utf-8") if events_file.exists() else ""
     # the last line may have been cut off
     events = [json.loads(line) for line in lines.splitlines(keepends=True) if line.endswith("\n")]
-    return _report(f"{path}:{class_name}", events, ending)
+    return _report(f"{path}:{class_name}", events, ending, timed_out=timed_out)
 
 
-def _run(request: dict[str, Any], events_file: Path, timeout_s: float) -> str:
-    """Run the worker; return how it ended if not by itself, and what it printed last."""
+def _run(request: dict[str, Any], events_file: Path, timeout_s: float) -> tuple[str, bool]:
+    """Run the worker; return how it ended if not by itself, and whether the time was over."""
     environment = {
         # no downloads and no installations by what the file imports
         "YOLO_OFFLINE": "true",
@@ -108,15 +108,16 @@ def _run(request: dict[str, Any], events_file: Path, timeout_s: float) -> str:
     try:
         code = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        return f"did not come to an end within {timeout_s:g} s"
+        return f"did not come to an end within {timeout_s:g} s", True
     finally:
         _end(process)
     if code == 0:
-        return ""
+        # by sys.exit or os._exit in the code, if there is no last event
+        return "ended the process (exit code 0)", False
     reader.join(1)
     last = b" | ".join(line.strip() for line in printed if line.strip()).decode("utf-8", "replace")
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"ended the process ({name})" + (f"; it printed: {last[-300:]}" if last else "")
+    return f"ended the process ({name})" + (f"; it printed: {last[-300:]}" if last else ""), False
 
 
 def _drain(stream: IO[bytes] | None, printed: deque[bytes]) -> None:
@@ -135,7 +136,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _report(target: str, events: list[dict[str, Any]], ending: str) -> Report:
+def _report(target: str, events: list[dict[str, Any]], ending: str, *, timed_out: bool) -> Report:
     merged: dict[str, Any] = {}
     for event in events:
         merged.update(event)
@@ -145,7 +146,7 @@ def _report(target: str, events: list[dict[str, Any]], ending: str) -> Report:
     doing = merged.get("started", "starting")
     if not is_finished and "built_as" not in merged:
         raise CheckError(
-            f"{target} cannot be checked: while {doing}, it {ending or 'ended the process'}; code "
+            f"{target} cannot be checked: while {doing}, it {ending}; code "
             'outside of functions and classes belongs under if __name__ == "__main__"'
         )
     findings = [Finding.from_fields(event["finding"]) for event in events if "finding" in event]
@@ -153,11 +154,17 @@ def _report(target: str, events: list[dict[str, Any]], ending: str) -> Report:
         findings.append(
             Finding(
                 "comes to an end",
-                Verdict.FAULT,
-                f"during {doing} it {ending or 'ended the process'}; the rest is not checked",
+                Verdict.NOT_CHECKED if timed_out else Verdict.FAULT,
+                f"during {doing} it {ending}; the rest is not checked",
                 done="Ran the checks one after the other in a process of their own.",
-                why="Code that hangs or ends the process takes a training with it.",
-                remedy="Look at what forward does; a slow machine may need timeout=600.",
+                why="Code that ends the process takes a training with it.",
+                remedy="Look at what forward does at other sizes and in half precision.",
             )
         )
-    return Report(target, merged["built_as"], merged["called_with"], tuple(findings))
+    return Report(
+        target,
+        merged["built_as"],
+        merged["called_with"],
+        tuple(findings),
+        is_complete=is_finished,
+    )

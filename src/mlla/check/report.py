@@ -60,12 +60,14 @@ class Report:
         built_as: The call that built the module.
         called_with: What the module takes, such as "a map (B, C, H, W)".
         findings: One per check, in the order they were made.
+        is_complete: Whether every check was made; if not, the last finding says why.
     """
 
     target: str
     built_as: str
     called_with: str
     findings: tuple[Finding, ...]
+    is_complete: bool = True
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -73,8 +75,8 @@ class Report:
         return tuple(f for f in self.findings if f.verdict is Verdict.FAULT)
 
     def to_json(self) -> str:
-        """Return the report for programs; `ok` is false if there is a fault."""
-        content = {"ok": not self.faults, **asdict(self)}
+        """Return the report for programs; `ok` is false after a fault or an early end."""
+        content = {"ok": self.is_complete and not self.faults, **asdict(self)}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def text(self) -> str:
@@ -95,6 +97,8 @@ class Report:
             f"{counts[v]} {_plural(name, counts[v])}" for v, name in names.items() if counts[v]
         ]
         verdict = "FAULTS FOUND" if self.faults else "no fault found"
+        if not self.is_complete:
+            verdict += ", NOT ALL CHECKED"
         return "\n".join(
             [
                 f"{self.target}: {verdict} ({', '.join(parts)})",

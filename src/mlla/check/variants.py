@@ -20,7 +20,8 @@ class Variant:
 
     Attributes:
         cuts_input: Tokens come from a reshape of the map instead of a transposition.
-        positions: "2-D", "1-D" along the flat list of tokens, or "none".
+        positions: "2-D", or along the "flat" list of tokens, the "rows" or the "columns" only, or
+            "none".
         rotates_normaliser: The normaliser uses rotated queries and keys.
         local: LePE sees the map ("map"), the tokens reshaped without transposition ("cut"), or is
             left out ("none").
@@ -35,7 +36,12 @@ class Variant:
 
     def mistakes(self) -> list[str]:
         """Name what is not as published."""
-        positions = {"1-D": "one-dimensional positions", "none": "no rotary positions"}
+        positions = {
+            "flat": "one-dimensional positions along the flat list of pixels",
+            "rows": "one-dimensional positions, by the row only",
+            "columns": "one-dimensional positions, by the column only",
+            "none": "no rotary positions",
+        }
         local = {"cut": "LePE on a scrambled map", "none": "no LePE"}
         named = {
             "tokens cut out of the map by a reshape": self.cuts_input,
@@ -88,7 +94,9 @@ class Variant:
             return tokens
         pairs = tokens.shape[-1] // 2
         frequencies = BASE_FREQUENCY ** (-torch.arange(pairs) / pairs)
-        angles = torch.arange(tokens.shape[1])[:, None] * frequencies
+        flat = torch.arange(tokens.shape[1])
+        index = {"flat": flat, "rows": flat // width, "columns": flat % width}[self.positions]
+        angles = index[:, None] * frequencies
         turned = torch.view_as_complex(tokens.unflatten(-1, (-1, 2)).contiguous())
         turned = turned * torch.polar(torch.ones_like(angles), angles)
         return torch.view_as_real(turned).flatten(-2)
@@ -115,7 +123,11 @@ class Variant:
 VARIANTS = tuple(
     Variant(*choice)
     for choice in product(
-        (False, True), ("2-D", "1-D", "none"), (False, True), ("map", "cut", "none"), (False, True)
+        (False, True),
+        ("2-D", "flat", "rows", "columns", "none"),
+        (False, True),
+        ("map", "cut", "none"),
+        (False, True),
     )
     # without rotation there is none to keep out of the normaliser
     if not (choice[1] == "none" and choice[2])

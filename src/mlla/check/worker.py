@@ -32,6 +32,8 @@ def main(arguments: list[str]) -> int:
 
         from mlla.check.load import LoadError
 
+        # the same sums in the same order on every machine, and no threads waiting for each other
+        torch.set_num_threads(1)
         warnings.simplefilter("ignore")
         random.seed(request["seed"])
         torch.manual_seed(request["seed"])

@@ -22,7 +22,8 @@ HELP = """usage: mlla check FILE.py:Class [width=64] [args="num_heads=4, ..."] [
   timeout        seconds after which the process is ended
   seed           seed of weights and inputs
 
-The exit code is 0 if no fault was found, 1 if there are faults, 2 if the class cannot be loaded."""
+The exit code is 0 if no fault was found, 1 if there are faults, 2 if the class cannot be loaded
+or the time was over."""
 
 
 def run(_command: str, words: Sequence[str]) -> int:
@@ -57,7 +58,12 @@ def run(_command: str, words: Sequence[str]) -> int:
         print(report.text())
     if json_file is not None:
         _write_whole(json_file, report.to_json())
-    return 1 if report.faults else 0
+    if report.faults:
+        return 1
+    if not report.is_complete:
+        print("mlla check: the time was over; try timeout=600", file=sys.stderr)
+        return 2
+    return 0
 
 
 def read_call_arguments(text: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import importlib.util
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -129,10 +130,8 @@ def _trace(module: nn.Module, maps: Tensor) -> Callable[[Tensor], Tensor]:
 def _export_onnx(module: nn.Module, maps: Tensor) -> Callable[[Tensor], Tensor]:
     onnxruntime = importlib.import_module("onnxruntime")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    # the fused form of nn.MultiheadAttention is for inference in PyTorch only
-    torch.backends.mha.set_fastpath_enabled(False)
     axes = {0: "batch", 2: "height", 3: "width"}
-    with tempfile.TemporaryDirectory() as folder:
+    with _without_fused_attention(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "module.onnx"
         torch.onnx.export(
             module,
@@ -154,6 +153,17 @@ def _export_onnx(module: nn.Module, maps: Tensor) -> Callable[[Tensor], Tensor]:
         return torch.from_numpy(session.run(None, {"maps": maps.numpy()})[0])
 
     return run
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Keep nn.MultiheadAttention from a form that only PyTorch can run."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _fault(check: str, seen: str, done: str) -> Finding:

@@ -44,7 +44,7 @@ def _probe_copy(subject: Subject) -> Finding:
     check = "copy and save"
     module = subject.build_spread()
     try:
-        subject.run(module.train(), subject.square(2)).sum().backward()
+        subject.run(module.train(), subject.square(2).requires_grad_()).sum().backward()
         copied = attempt(lambda: copy.deepcopy(module))
         file = io.BytesIO()
         attempt(lambda: torch.save(module, file))

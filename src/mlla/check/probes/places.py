@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,16 @@ from mlla.check.report import Finding, Verdict
 from mlla.check.subject import Subject
 
 _CHECK_TOKENS, _CHECK_OUTPUT = "pixels stay whole", "output in its place"
-_FEATURES, _POSITIONS, _INPUTS, _CHANNELS = 6, 3, 4, 8
+_FEATURES, _POSITIONS, _INPUTS, _CHANNELS = 6, 3, 4, 4
+# correlations above and below which two maps are taken for the same and for different
+_ALIKE, _UNLIKE = 0.8, 0.3
+# output pixels as shares of the side, each with the way to another one
+_PAIRS = (
+    ((0.5, 0.5), (2, 3)),
+    ((0.2, 0.75), (3, -3)),
+    ((0.75, 0.25), (-2, 3)),
+    ((0.3, 0.4), (3, 3)),
+)
 # share of the sensitivity within 3x3 pixels from which on a feature has one place
 _SHARP = 0.5
 # how many times a place must exceed the median of all to stand out
@@ -127,57 +137,84 @@ def _probe_output(subject: Subject) -> Finding:
         f"Summed squared gradients of output pixels with respect to {2 * _INPUTS} random "
         f"{side}x{side} maps."
     )
-    module = subject.build_spread()
-    module.requires_grad_(False)
-    places = [
-        (int(side * row), int(side * column))
-        for row, column in ((0.5, 0.5), (0.2, 0.75), (0.75, 0.25), (0.3, 0.4), (0.65, 0.8))
-    ]
+    module = subject.build_spread().requires_grad_(False)
+    pairs = [(_at(side, *start), _at(side, *start, *step)) for start, step in _PAIRS]
+    places = [place for pair in pairs for place in pair]
     try:
-        halves = [_dependence(subject, module, places, seed) for seed in (1, 2)]
-    except FailedError as failure:
-        return Finding(_CHECK_OUTPUT, Verdict.NOT_CHECKED, str(failure))
-    far, near = [], []
-    for place, first, second in zip(places, *halves, strict=True):
-        peak = _place(first)
-        strength = min(_contrast(first, peak), _contrast(second, peak))
-        if strength < _CONTRAST:
-            continue
-        is_far = max(abs(peak[0] - place[0]), abs(peak[1] - place[1])) > 2
-        own = max(_own(first, place) / first.max(), _own(second, place) / second.max())
-        if not is_far:
-            near.append((place, peak, strength))
-        elif own < 0.5:
-            far.append((place, peak, strength))
-    # the same place for all is a place that the module always looks at, not a scrambled map
-    if len(far) > len(places) // 2 and len({peak for _, peak, _ in far}) > 1:
-        place, peak, strength = far[0]
+        first, second = (_dependence(subject, module, places, seed) for seed in (1, 2))
+    except (FailedError, RuntimeError) as failure:
+        return Finding(_CHECK_OUTPUT, Verdict.NOT_CHECKED, f"no gradient: {failure}")
+    # what holds for one set of inputs only is chance
+    clear = {p: first[p] + second[p] for p in places if _agree(first[p], second[p])}
+    decided = [pair for pair in pairs if all(place in clear for place in pair)]
+    scrambled = [pair for pair in decided if _is_scrambled(pair, clear)]
+    peaks = {place: _place(energy) for place, energy in clear.items()}
+    if len(scrambled) > max(1, len(decided) // 2):
+        place = max((p for pair in scrambled for p in pair), key=lambda p: _far(p, peaks[p]))
         return Finding(
             _CHECK_OUTPUT,
             Verdict.FAULT,
-            f"the output at pixel {place} depends most on {peak}, not on itself "
-            f"({_text(strength)})",
+            f"the output at pixel {place} depends most on {peaks[place]}, not on itself "
+            f"({_text(clear[place])})",
             done=done,
-            why="The pixel of the output is not the pixel of the input any more. " + _WHY,
+            why="The pixel of the output is not that of the input any more: boxes end up where "
+            "the objects are not. A reshape that cuts maps into tokens, or tokens into maps, does "
+            "this.",
             remedy=_REMEDY,
         )
-    if near:
-        place, peak, strength = near[0]
-        seen = f"the output at pixel {place} depends most on {peak} ({_text(strength)})"
-        return Finding(_CHECK_OUTPUT, Verdict.OK, seen)
-    return Finding(_CHECK_OUTPUT, Verdict.OK, "no pixel of the input stands out anywhere else")
+    for place, peak in peaks.items():
+        if _far(place, peak) <= 2:
+            seen = f"the output at pixel {place} depends most on {peak} ({_text(clear[place])})"
+            return Finding(_CHECK_OUTPUT, Verdict.OK, seen)
+    return Finding(_CHECK_OUTPUT, Verdict.OK, "no far-away pixel stands out")
+
+
+def _agree(first: Tensor, second: Tensor) -> bool:
+    """Tell whether a place stands out, the same way for two sets of inputs."""
+    peak = _place(first)
+    is_strong = min(_contrast(first, peak), _contrast(second, peak)) >= _CONTRAST
+    return is_strong and _correlation(first, second) > _ALIKE
+
+
+def _is_scrambled(
+    pair: tuple[tuple[int, int], tuple[int, int]], energies: Mapping[tuple[int, int], Tensor]
+) -> bool:
+    """Tell whether what two pixels depend on fails to move along with them.
+
+    What a convolution, a window or an attention looks at does move along.
+    """
+    (row, column), (other_row, other_column) = pair
+    first, second = (energies[place] for place in pair)
+    down, right = other_row - row, other_column - column
+    height, width = first.shape
+    moved = first[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    there = second[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    return _correlation(moved, there) < _UNLIKE
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    both = torch.stack((first.flatten(), second.flatten()))
+    return torch.corrcoef(both)[0, 1].nan_to_num().item()
+
+
+def _far(place: tuple[int, int], peak: tuple[int, int]) -> int:
+    return max(abs(peak[0] - place[0]), abs(peak[1] - place[1]))
+
+
+def _at(side: int, row: float, column: float, down: int = 0, right: int = 0) -> tuple[int, int]:
+    return int(side * row) + down, int(side * column) + right
 
 
 def _dependence(
     subject: Subject, module: nn.Module, places: list[tuple[int, int]], seed: int
-) -> list[Tensor]:
+) -> dict[tuple[int, int], Tensor]:
     """Return per place how much each input pixel moves it, other channels only if there are any.
 
     What a pixel passes on in its own channel, as every residual does, would hide the rest.
     """
     maps = subject.square(_INPUTS, seed=seed).requires_grad_()
     output = subject.run(module, maps)
-    results = []
+    results = {}
     for row, column in places:
         across, within = torch.zeros(2, *maps.shape[2:])
         for channel in _spread(subject.width, _CHANNELS):
@@ -187,20 +224,16 @@ def _dependence(
             energy = gradient.square().sum(dim=0)
             within += energy[channel]
             across += energy.sum(dim=0) - energy[channel]
-        results.append(across if across.max() > 1e-6 * within.max() else within)
+        results[row, column] = across if across.max() > 1e-6 * within.max() else within
     return results
-
-
-def _own(energy: Tensor, place: tuple[int, int]) -> Tensor:
-    row, column = place
-    return energy[row - 2 : row + 3, column - 2 : column + 3].max()
 
 
 def _contrast(energy: Tensor, place: tuple[int, int]) -> float:
     return (energy[place] / energy.median().clamp_min(1e-6 * energy.max())).item()
 
 
-def _text(strength: float) -> str:
+def _text(energy: Tensor) -> str:
+    strength = _contrast(energy, _place(energy))
     if strength > 1e4:
         return "far-away pixels hardly matter"
     return f"{strength:.0f} times more than on the median pixel"

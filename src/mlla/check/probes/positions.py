@@ -60,22 +60,48 @@ def _judge(kernel: Tensor, where: str) -> Finding | None:
     if _spread(everything) < _SAME:
         seen = f"none far away: all pixels count alike{where}"
         return Finding(_CHECK, Verdict.OK, seen)
+    if line := _only_line(by_rows_columns):
+        return _one_dimensional(
+            f"influence depends on the {line} of a pixel only, the other direction does not "
+            f"count{where}"
+        )
     if all(_spread(values) < _SAME for values in by_flat.values()):
-        return Finding(
-            _CHECK,
-            Verdict.FAULT,
-            "one-dimensional: influence depends on the distance in the flat list of pixels only, "
-            f"so the end of a row is next to the start of the next{where}",
-            done=_DONE,
-            why="Two pixels above each other are as far apart as the map is wide, which changes "
-            "with every image size; left and right edges become neighbours.",
-            remedy="Rotate half of the channels by the row and half by the column, as "
-            "mlla.ops.rotate_by_position does.",
+        return _one_dimensional(
+            "influence depends on the distance in the flat list of pixels only, so the end of a "
+            f"row is next to the start of the next{where}"
         )
     if all(_spread(values) < _SAME for values in by_rows_columns.values()):
         seen = f"two-dimensional: rows and columns count apart{where}"
         return Finding(_CHECK, Verdict.OK, seen)
     return None
+
+
+def _only_line(by_step: dict[tuple[int, int], list[float]]) -> str:
+    """Return "row" or "column" if nothing but that distance counts, else nothing."""
+    for axis, name in enumerate(("row", "column")):
+        # nearer than that, convolutions and a pooling of the own line count as well
+        far = {s: values for s, values in by_step.items() if abs(s[axis]) > _MARGIN}
+        by_distance: dict[int, list[float]] = {}
+        for step, values in far.items():
+            by_distance.setdefault(step[axis], []).extend(values)
+        varies = _spread([value for values in far.values() for value in values]) > _SAME
+        if varies and all(_spread(values) < _SAME for values in by_distance.values()):
+            return name
+    return ""
+
+
+def _one_dimensional(seen: str) -> Finding:
+    return Finding(
+        _CHECK,
+        Verdict.FAULT,
+        f"one-dimensional: {seen}",
+        done=_DONE,
+        why="An image has two directions. In a flat list, two pixels above each other are as far "
+        "apart as the map is wide, which changes with every image size; with rows or columns "
+        "only, everything along the other direction is at the same place.",
+        remedy="Rotate half of the channels by the row and half by the column, as "
+        "mlla.ops.rotate_by_position does.",
+    )
 
 
 def _spread(values: list[float]) -> float:

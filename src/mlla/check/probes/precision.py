@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mlla.check.attempt import FailedError
 from mlla.check.report import Finding, Verdict
@@ -16,8 +18,9 @@ _SIDES = (80, 160)
 # for what grows with the square of the number of pixels
 _SMALL_SIDE = 40
 _LARGEST_HALF = 65504.0
-# more numbers than this in one tensor are not worth the wait
+# more numbers than this in one tensor, or more work, are not worth the wait
 _MOST_NUMBERS = 3e7
+_MOST_FLOPS = 8e9
 # features of a detector go up to about ten
 _LARGE = 4.0
 # an error from which on a note is due
@@ -30,13 +33,16 @@ _REMEDY = (
 
 def probe_precision(subject: Subject) -> list[Finding]:
     """Run large maps in float32, with half-precision weights, and under autocast."""
-    growth = _growth(subject)
-    fits = [s for s in _SIDES if growth[0] * (s / subject.side) ** growth[1] < _MOST_NUMBERS]
+    try:
+        numbers, flops = _costs(subject)
+    except FailedError as failure:
+        return [Finding("large maps", Verdict.NOT_CHECKED, f"twice the size raises {failure}")]
+    fits = [s for s in _SIDES if numbers.at(s) < _MOST_NUMBERS and flops.at(s) < _MOST_FLOPS]
     fits = fits or [_SMALL_SIDE]
     # the largest inputs are where overflow shows first: the small ones once are enough
     sizes = [(fits[0], 1.0), *((side, _LARGE) for side in fits)]
     references = _references(subject, sizes)
-    findings = [_memory_note(subject, growth)] if growth[1] > 3 else []
+    findings = [_memory_note(numbers)] if numbers.power > 3 else []
     if not references:
         seen = f"does not run on a map of {sizes[0][0]}x{sizes[0][0]}"
         return [*findings, Finding("large maps", Verdict.NOT_CHECKED, seen)]
@@ -185,22 +191,38 @@ class _Largest(TorchDispatchMode):
         return result
 
 
-@torch.no_grad()
-def _growth(subject: Subject) -> tuple[float, float]:
-    """Return the numbers in the largest tensor, and the power of the side it grows with."""
-    sizes: list[int] = []
+@dataclass(frozen=True)
+class _Cost:
+    """What one run costs at one size, and the power of the side it grows with."""
+
+    at_side: float
+    power: float
+    side: int
+
+    def at(self, side: int) -> float:
+        """Return the cost at another size."""
+        return self.at_side * (side / self.side) ** self.power
+
+
+def _costs(subject: Subject) -> tuple[_Cost, _Cost]:
+    """Return the numbers in the largest tensor, and the floating-point operations.
+
+    With gradients on, so that no fused attention hides what it does.
+    """
+    numbers, flops = [], []
     for side in (subject.side, 2 * subject.side):
-        with _Largest() as largest:
-            try:
-                subject.run(subject.build(), subject.maps(1, side, side))
-            except FailedError:
-                return float(sizes[0] if sizes else 1), 2.0
-        sizes.append(largest.numbers)
-    return float(sizes[0]), float(torch.tensor(sizes[1] / max(1, sizes[0])).log2())
+        maps = subject.maps(1, side, side).requires_grad_()
+        with FlopCounterMode(display=False) as counter, _Largest() as largest:
+            subject.run(subject.build(), maps)
+        numbers.append(max(1, largest.numbers))
+        flops.append(max(1, counter.get_total_flops()))
+    return tuple(  # type: ignore[return-value]
+        _Cost(cost[0], math.log2(cost[1] / cost[0]), subject.side) for cost in (numbers, flops)
+    )
 
 
-def _memory_note(subject: Subject, growth: tuple[float, float]) -> Finding:
-    at_160 = growth[0] * (160 / subject.side) ** growth[1] * 4 / 2**30
+def _memory_note(numbers: _Cost) -> Finding:
+    at_160 = numbers.at(160) * 4 / 2**30
     return Finding(
         "memory",
         Verdict.NOTE,
