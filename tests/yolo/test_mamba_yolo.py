@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -261,18 +263,40 @@ def test_every_scale_of_every_task_predicts(name: str) -> None:
     assert all(tensor.isfinite().all() for tensor in tensors_in(output))
 
 
+SMALL = """
+nc: 2
+backbone:
+  - [-1, 1, SimpleStem, [8]]
+  - [-1, 1, VisionClueMerge, [8]]
+  - [-1, 1, ODSSBlocks, [8]]
+  - [-1, 1, VisionClueMerge, [16]]
+head:
+  - [-1, 1, XSSStage, [8]]
+  - [[2, 4], 1, Detect, [nc]]
+"""
+
+
 @pytest.mark.parametrize(
-    "name", ["mamba-yolo-t", pytest.param("yolo11-mamba-t", marks=pytest.mark.slow)]
+    "name",
+    [
+        "small.yaml",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mamba-yolo-t", "yolo11-mamba-t")),
+    ],
 )
-def test_dynamic_onnx_agrees_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dynamic_onnx_agrees_at_every_size(
+    name: str, private_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if OF_ITS_TIME:
-        export = torch.onnx.export
-        monkeypatch.setattr(
-            torch.onnx, "export", lambda *a, **options: export(*a, **options, dynamo=False)
-        )
+        export = partial(torch.onnx.export, dynamo=False)
+        monkeypatch.setattr(torch.onnx, "export", export)
+    (private_folder / "small.yaml").write_text(SMALL)
     model = YOLO(name)
-    file = model.export(format="onnx", device="cpu", imgsz=64, dynamic=True, **OF_ITS_TIME)
+    # slimming takes most of the time of an export
+    options = {"dynamic": True, "simplify": name != "small.yaml", **OF_ITS_TIME}
+    file = model.export(format="onnx", device="cpu", imgsz=64, **options)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    # nothing but standard operators of real numbers
+    assert {operator.domain for operator in onnx.load(file).opset_import} <= {"", "ai.onnx"}
     network = model.model.float().eval()
     for shape in ((1, 3, 64, 64), (2, 3, 96, 160), (1, 3, 32, 224)):
         x = torch.rand(shape)
