@@ -41,7 +41,7 @@ def test_sum_is_that_of_the_four_grids(height, width):
     )
 
 
-@pytest.mark.parametrize("height, width", [(3, 5), (5, 3)])
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (5, 3)])
 def test_layout_of_the_memory_does_not_matter(height, width):
     grid = torch.randn(2, 4, height, width).permute(0, 2, 3, 1)
     assert not grid.is_contiguous()

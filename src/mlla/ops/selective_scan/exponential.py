@@ -49,7 +49,7 @@ def _from_bits(_context, _bits):
 def power_of_two(exponent):
     """Return 2^exponent in float32, within two units in the last place.
 
-    Below -126 the result is off by less than 2^-127 and is 0 from -127 on; from 128 on it is
+    Below -126 the result is off by at most 2^-127 and is 0 from -127 on; from 128 on it is
     infinite; NaN stays NaN. There is no branch, so a loop over it becomes vector instructions,
     which the `exp` of the C library does not.
     """
