@@ -22,6 +22,12 @@ def small(**options):
     return model
 
 
+def relative_error(output, expected):
+    """Return the largest difference, relative to the largest of the expected."""
+    assert output.shape == expected.shape
+    return ((output - expected).abs().max() / expected.abs().max()).item()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 1), (8, 16), (13, 30), (33, 7)], ids=str)
 def test_any_size_gives_the_crop_of_the_padded_image(size):
@@ -87,21 +93,23 @@ def test_a_model_in_half_precision_stays_finite(dtype):
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
 def test_trace_keeps_height_and_width_open_without_warnings():
-    model = small().eval()
+    model = small(dim=16).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("error", torch.jit.TracerWarning)
         traced = torch.jit.trace(model, torch.randn(1, 3, 16, 24))
     for size in [(13, 30), (8, 8), (1, 1)]:
         image = torch.randn(2, 3, *size)
-        torch.testing.assert_close(traced(image), model(image), rtol=1e-4, atol=1e-5)
+        assert relative_error(traced(image), model(image)) <= 1e-4
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:You are using the legacy")
 def test_onnx_keeps_height_and_width_open(tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    model, path = small().eval(), str(tmp_path / "model.onnx")
+    model = small(dim=16, depths=(1, 2), depths_decoder=(1, 2)).eval()
+    path = str(tmp_path / "model.onnx")
     torch.onnx.export(
         model,
         (torch.randn(1, 3, 16, 24),),
@@ -115,7 +123,7 @@ def test_onnx_keeps_height_and_width_open(tmp_path):
     for size in [(16, 24), (13, 30), (40, 8)]:
         image = torch.randn(2, 3, *size)
         (logits,) = session.run(None, {"image": image.numpy()})
-        torch.testing.assert_close(torch.from_numpy(logits), model(image), rtol=1e-4, atol=1e-5)
+        assert relative_error(torch.from_numpy(logits), model(image)) <= 1e-4
 
 
 # -- options and errors ------------------------------------------------------------------------

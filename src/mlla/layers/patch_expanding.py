@@ -2,6 +2,7 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mlla.layers.linear import linear
 
@@ -29,5 +30,8 @@ class PatchExpanding(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:
         """Return a grid with `factor` times the sides."""
-        patches = self.expand(x).unflatten(-1, (self.factor, self.factor, -1))
-        return self.norm(patches.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2))
+        # the authors' order is (place, channel); that of pixel_shuffle is (channel, place), and a
+        # reshape of the grid would freeze height and width in an exported file
+        weight = self.expand.weight.unflatten(0, (self.factor**2, -1)).transpose(0, 1).flatten(0, 1)
+        expanded = functional.linear(x, weight).permute(0, 3, 1, 2)
+        return self.norm(functional.pixel_shuffle(expanded, self.factor).permute(0, 2, 3, 1))
