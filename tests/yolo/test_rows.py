@@ -16,10 +16,13 @@ from mlla.yolo.rows import (
     MLLAFeatures,
     MLLAStem,
 )
+from mlla.yolo.yolo11_rows import C2PSAMLLA, C3k2MLLA
 
 SAME_SIZE: dict[str, Callable[[], nn.Module]] = {
     "MLLABlocks": lambda: MLLABlocks(32, 32, 2),
     "C2fMLLA": lambda: C2fMLLA(32, 64, 2),
+    "C3k2MLLA": lambda: C3k2MLLA(32, 64, 2),
+    "C2PSAMLLA": lambda: C2PSAMLLA(32, 32, 2, 1.0),
     "Inserted": lambda: Inserted(32, "mlla", "none"),
 }
 
@@ -33,7 +36,7 @@ def output_of(row: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (7, 28), (9, 7), (20, 80), (48, 80)])
 def test_a_row_keeps_any_height_and_width(name: str, size: tuple[int, int]) -> None:
     output = output_of(SAME_SIZE[name](), torch.rand(2, 32, *size))
-    assert output.shape == (2, 64 if name == "C2fMLLA" else 32, *size)
+    assert output.shape == (2, 64 if name in ("C2fMLLA", "C3k2MLLA") else 32, *size)
     assert output.isfinite().all()
 
 
