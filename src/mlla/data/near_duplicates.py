@@ -37,7 +37,8 @@ _EDGE = 0.1
 _CLIP = 2.0
 # in cycles per side: light and shade below, the grid of JPEG and resampling above
 _LOWEST_FREQUENCY, _HIGHEST_FREQUENCY = 3.0, 45.0
-_BLOCK = 64
+# pairs at a time, so that they fit into the processor's cache
+_BLOCK = 16
 
 
 @dataclass(frozen=True, order=True)
@@ -104,9 +105,9 @@ class _Searcher:
         self.threshold = threshold
         self.coarse = [_half_size(thumbnail) for thumbnail in thumbnails]
         shape = (len(thumbnails), COARSE_SIDE_PX, COARSE_SIDE_PX // 2 + 1)
-        self.spectra: Spectrum = np.empty(shape, np.complex64)
+        self.conjugates: Spectrum = np.empty(shape, np.complex64)
         for index, image in enumerate(self.coarse):
-            self.spectra[index] = _white_spectrum(image)
+            self.conjugates[index] = _white_spectrum(image).conj()
 
     def partners(self, row: int) -> list[tuple[int, float, tuple[int, bool]]]:
         """Return the near-duplicates of one image among those behind it, with their fit."""
@@ -121,14 +122,14 @@ class _Searcher:
     def _candidates(self, row: int, orientation: tuple[int, bool]) -> Iterator[int]:
         """Yield the images behind one that may fit it, at the coarse size."""
         spectrum = _white_spectrum(_oriented(self.coarse[row], orientation))
-        for start in range(row + 1, len(self.spectra), _BLOCK):
-            peaks = _peaks(spectrum, self.spectra[start : start + _BLOCK], COARSE_SIDE_PX)
+        for start in range(row + 1, len(self.conjugates), _BLOCK):
+            peaks = _peaks(spectrum, self.conjugates[start : start + _BLOCK], COARSE_SIDE_PX)
             yield from (start + int(offset) for offset in np.flatnonzero(peaks >= COARSE_THRESHOLD))
 
     def _similarity(self, row: int, other: int, orientation: tuple[int, bool]) -> float:
         """Return the peak of the phase correlation of two images at the fine size."""
         spectrum = _white_spectrum(_oriented(self.thumbnails[row], orientation))
-        partner = _white_spectrum(self.thumbnails[other])
+        partner = _white_spectrum(self.thumbnails[other]).conj()
         return float(_peaks(spectrum, partner[None], FINE_SIDE_PX)[0])
 
 
@@ -189,7 +190,6 @@ def _white_spectrum(image: Array) -> Spectrum:
     return (np.fft.rfft2(detail) / np.sqrt(np.square(detail).sum())).astype(np.complex64)
 
 
-def _peaks(spectrum: Spectrum, others: Spectrum, side: int) -> Array:
+def _peaks(spectrum: Spectrum, conjugates: Spectrum, side: int) -> Array:
     """Return the highest correlation over all shifts of one image with each of several."""
-    correlation = np.fft.irfft2(spectrum * others.conj(), s=(side, side))
-    return correlation.max((1, 2)).astype(np.float32)
+    return np.fft.irfft2(spectrum * conjugates, s=(side, side)).max((1, 2)).astype(np.float32)
