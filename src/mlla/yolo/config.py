@@ -69,7 +69,7 @@ def model_config(model: str | Path | Config) -> Config:
         config, scale = _build(asked, path), asked.scale
     else:
         try:
-            return tasks.yaml_model_load(path)
+            stock = tasks.yaml_model_load(path)
         except FileNotFoundError:
             known = [f"{name}.yaml" for name in model_names()]
             near = get_close_matches(path.name, known, n=3) or known[:3]
@@ -77,6 +77,8 @@ def model_config(model: str | Path | Config) -> Config:
                 f"model={str(model)!r} is neither a file nor a known model; "
                 f"did you mean {', '.join(near)}? `mlla models` lists all of them"
             ) from None
+        # Ultralytics warns that it takes the only scale there is
+        return {**stock, "scale": stock["scale"] or scale_in(path.stem, stock.get("scales") or {})}
     _check_rows(config, path)
     _check_head(config, path)
     if scale and scale not in (config.get("scales") or scale):
