@@ -185,9 +185,32 @@ def test_the_first_block_of_a_row_changes_the_width() -> None:
 # -- training, files and exports ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["mamba-yolo-t", pytest.param("yolo11-mamba-t", marks=pytest.mark.slow)]
-)
+# a detector of one level with each of our rows
+SMALL = """
+nc: 2
+backbone:
+  - [-1, 1, SimpleStem, [8]]
+  - [-1, 1, VisionClueMerge, [8]]
+  - [-1, 1, ODSSBlocks, [8]]
+  - [-1, 1, VisionClueMerge, [16]]
+head:
+  - [-1, 1, XSSStage, [8]]
+  - [[2, 4], 1, Detect, [nc]]
+"""
+
+EVERY = ["small.yaml"] + [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("mamba-yolo-t", "yolo11-mamba-t")
+]
+
+
+@pytest.fixture
+def small_yaml(private_folder: Path) -> None:
+    """Put the small model into the folder where the test runs."""
+    (private_folder / "small.yaml").write_text(SMALL)
+
+
+@pytest.mark.usefixtures("small_yaml")
+@pytest.mark.parametrize("name", EVERY)
 def test_a_trained_model_learns_validates_and_opens_in_stock_ultralytics(
     name: str,
     dataset: Callable[[str], Path],
@@ -263,33 +286,12 @@ def test_every_scale_of_every_task_predicts(name: str) -> None:
     assert all(tensor.isfinite().all() for tensor in tensors_in(output))
 
 
-SMALL = """
-nc: 2
-backbone:
-  - [-1, 1, SimpleStem, [8]]
-  - [-1, 1, VisionClueMerge, [8]]
-  - [-1, 1, ODSSBlocks, [8]]
-  - [-1, 1, VisionClueMerge, [16]]
-head:
-  - [-1, 1, XSSStage, [8]]
-  - [[2, 4], 1, Detect, [nc]]
-"""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "small.yaml",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mamba-yolo-t", "yolo11-mamba-t")),
-    ],
-)
-def test_dynamic_onnx_agrees_at_every_size(
-    name: str, private_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_yaml")
+@pytest.mark.parametrize("name", EVERY)
+def test_dynamic_onnx_agrees_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if OF_ITS_TIME:
         export = partial(torch.onnx.export, dynamo=False)
         monkeypatch.setattr(torch.onnx, "export", export)
-    (private_folder / "small.yaml").write_text(SMALL)
     model = YOLO(name)
     # slimming takes most of the time of an export
     options = {"dynamic": True, "simplify": name != "small.yaml", **OF_ITS_TIME}
