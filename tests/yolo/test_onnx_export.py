@@ -25,6 +25,8 @@ SLOW = (
     "yolov8n-c2f-mlla-pose",
     "yolov8n-mlla-backbone-obb",
     "yolov8n-c2f-mlla-cls",
+    "yolo11n-c3k2-vss",
+    "yolo11n-c2psa-vss",
     "plugged",
 )
 EVERY = ["yolov8n-mlla", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
