@@ -27,7 +27,7 @@ Spectrum: TypeAlias = npt.NDArray[np.complex64]
 
 # a pair must pass at the first size to be looked at in the second, which decides
 COARSE_SIDE_PX, COARSE_THRESHOLD = 64, 0.09
-FINE_SIDE_PX, FINE_THRESHOLD = 128, 0.13
+FINE_SIDE_PX, FINE_THRESHOLD = 128, 0.12
 # quarter turns, mirrored or not
 ORIENTATIONS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
 
@@ -49,7 +49,7 @@ class NearDuplicate:
         first: Key of one image.
         second: Key of the other one.
         similarity: Peak of their phase correlation, 0 to 1: about the share of the detail that is
-            the same. Unrelated images stay below 0.12.
+            the same. Unrelated images stay below 0.11.
         quarter_turns: How often the first has to be turned left by 90 degrees to fit the second.
         mirrored: Whether it is mirrored left to right after that.
     """
