@@ -373,10 +373,44 @@ def test_stock_resume_reverts_to_binary_cross_entropy(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(VERSION < (8, 4, 0), reason="YOLO26 came with 8.4")
+def test_both_criteria_of_yolo26_go_on_where_they_were(
+    dataset: Dataset, train_arguments: Arguments, private_folder: Path
+) -> None:
+    model = YOLO("yolo26n.yaml")
+
+    def interrupt(trainer: object) -> None:
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+
+    model.add_callback("on_train_epoch_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.train(data=str(dataset("detect")), cls_loss="ema_slide", **train_arguments(epochs=4))
+    seen: list[object] = []
+
+    def look(trainer: object) -> None:
+        criterion = trainer.model.criterion
+        seen.extend(loss.get_extra_state()["num_updates"] for loss in losses_of(trainer.model))
+        # Ultralytics' own course from one-to-many to one-to-one
+        seen.append(criterion.updates)
+
+    resumed = YOLO(private_folder / "run" / "weights" / "last.pt")
+    resumed.add_callback("on_train_start", look)
+    resumed.train(resume=True)
+    assert seen == [4, 4, 2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_one_epoch_with_every_loss_and_again_from_its_arguments(
-    name: str, dataset: Dataset, train_arguments: Arguments, private_folder: Path
+    name: str,
+    dataset: Dataset,
+    train_arguments: Arguments,
+    private_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # a detector that has learnt nothing has targets so small that slide leaves them alone
+    monkeypatch.setattr("mlla.losses.slide.SMALLEST_MEAN", 0.0)
     data = str(dataset("detect"))
     YOLO("yolov8n-mlla").train(data=data, cls_loss=name, **train_arguments(name="a"))
     YOLO("yolov8n-mlla").train(data=data, **train_arguments(name="plain"))
