@@ -191,45 +191,6 @@ def test_the_head_is_that_of_yolo11(architecture: str, scale: str) -> None:
         assert branch[0][0].conv.groups == branch[0][0].conv.in_channels > 1
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def model(request: pytest.FixtureRequest) -> YOLO:
-    torch.manual_seed(0)
-    return YOLO(request.param)
-
-
-def test_any_size_of_input_gives_finite_predictions(model: YOLO) -> None:
-    assert model.model.stride.tolist() == [8, 16, 32]
-    for height, width in ((64, 64), (96, 160), (32, 224), (32, 32)):
-        with torch.no_grad():
-            output = model.model.eval()(torch.rand(2, 3, height, width))[0]
-        assert output.shape == (2, 84, sum((height // s) * (width // s) for s in (8, 16, 32)))
-        assert output.isfinite().all()
-
-
-def test_every_parameter_gets_a_gradient(model: YOLO) -> None:
-    network = model.model.train()
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
-        parameter.grad = None
-    output = network(torch.rand(2, 3, 96, 64))
-    maps = output if isinstance(output, list) else [output["boxes"], output["scores"]]
-    sum(tensor.square().sum() for tensor in maps).backward()
-    without = {n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()}
-    # dfl holds the bin numbers, which only the decoding of predictions reads
-    assert {name for name in without if "dfl" not in name} == set()
-
-
-def test_state_survives_a_round_trip_and_holds_no_tables(model: YOLO) -> None:
-    other, x = YOLO(model.overrides["model"]), torch.rand(1, 3, 64, 64)
-    other.model.load_state_dict(model.model.state_dict(), strict=True)
-    with torch.no_grad():
-        assert torch.equal(model.model.eval()(x)[0], other.model.eval()(x)[0])
-    for block in model.model.modules():
-        if isinstance(block, VMUNetVSSBlock):
-            assert not list(block.buffers())
-            assert not [v for m in block.modules() for v in vars(m).values() if torch.is_tensor(v)]
-
-
 @pytest.mark.parametrize(("architecture", "kept"), [("c3k2-vss", 349), ("c2psa-vss", 481)])
 def test_the_weights_of_yolo11n_are_kept(
     architecture: str, kept: int, stock_checkpoint: Callable[[str], Path]
