@@ -83,12 +83,16 @@ def find_near_duplicates(
     searcher = _Searcher(thumbnails, threshold)
     found = []
     # the transforms of NumPy let other threads run
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         rows = pool.map(searcher.partners, range(len(keys)))
         for first, partners in enumerate(tqdm(rows, "comparing", len(keys), disable=hide)):
             for second, similarity, (quarters, mirrored) in partners:
                 pair = (keys[first], keys[second])
                 found.append(NearDuplicate(*pair, round(similarity, 4), quarters, mirrored))
+    finally:
+        # Ctrl-C need not wait for the rows that have not begun
+        pool.shutdown(cancel_futures=True)
     return found
 
 
