@@ -142,6 +142,12 @@ def test_models_without_the_slot_refuse_every_loss(model: str, kind: str) -> Non
             YOLO(model).train(data="anything", cls_loss=name)
 
 
+def test_an_exported_model_says_so(private_folder: Path) -> None:
+    (private_folder / "model.onnx").write_bytes(b"")
+    with pytest.raises(TypeError, match="should be a"):
+        YOLO("model.onnx", task="detect").train(data="anything", cls_loss="slide")
+
+
 def test_a_trainer_that_does_not_know_it_is_named() -> None:
     with pytest.raises(ValueError, match="DetectionTrainer'> does not know it; derive your"):
         YOLO("yolov8n.yaml").train(data="anything", trainer=StockTrainer, cls_loss="slide")

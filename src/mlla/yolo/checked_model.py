@@ -143,6 +143,7 @@ class CheckedModel(Model):
         else:
             # named, since Ultralytics leaves training on several datasets to its own otherwise
             trainer = trainer or self._smart_load("trainer")
+            self._check_is_pytorch_model()
             check_class_loss(kwargs["cls_loss"], self.model, self.task, trainer)
         resume = kwargs.get("resume") or False
         if not resume:
