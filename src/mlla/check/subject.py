@@ -13,9 +13,6 @@ from mlla.check.arguments import guess_arguments, width_arguments
 from mlla.check.attempt import FailedError, attempt
 from mlla.check.load import LoadError
 
-# for classes whose constructor has no width
-_OTHER_WIDTHS = (16, 32, 64, 128, 256, 512, 3)
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -107,11 +104,13 @@ class Subject:
     def run(self, module: nn.Module, maps: Tensor) -> Tensor:
         """Call the module and return its answer as a map; random layers draw the same each time.
 
+        The module gets a copy, so that one which overwrites its input spoils no comparison.
+
         Raises:
             FailedError: If it raises.
         """
         torch.manual_seed(self.seed)
-        return attempt(lambda: self.layout.call(module, maps))
+        return attempt(lambda: self.layout.call(module, maps.clone()))
 
     @property
     def call_text(self) -> str:
@@ -138,8 +137,7 @@ def find_subject(
         LoadError: If nothing runs.
     """
     decided = [given[name] for name in width_arguments(target) if name in given]
-    has_width = bool(width_arguments(target))
-    widths = [decided[0]] if decided else [width] if has_width else [width, *_OTHER_WIDTHS]
+    widths = [decided[0] if decided else width]
     failures: list[str] = []
     other_shape: Subject | None = None
     for channels in widths:
@@ -152,6 +150,8 @@ def find_subject(
             except FailedError as failure:
                 failures.append(f"{subject.call_text} raises {failure}")
                 continue
+            if not width_arguments(target):
+                widths += [own for own in _own_widths(module) if own not in widths]
             for layout in LAYOUTS:
                 found = replace(subject, layout=layout)
                 try:
@@ -166,6 +166,13 @@ def find_subject(
     if other_shape is not None:
         return other_shape
     raise LoadError(_nothing_runs(target, failures))
+
+
+def _own_widths(module: nn.Module) -> list[int]:
+    """Return the widths that the layers of a module take, for one that offers no choice."""
+    names = ("in_channels", "in_features", "num_features", "embed_dim")
+    widths = [vars(part).get(name) for part in module.modules() for name in names]
+    return list(dict.fromkeys(width for width in widths if isinstance(width, int)))
 
 
 def _nothing_runs(target: type[nn.Module], failures: list[str]) -> str:
@@ -204,10 +211,10 @@ def spread_weights(module: nn.Module, seed: int) -> None:
     }
     with torch.no_grad():
         for parameter in module.parameters():
+            if not parameter.numel():
+                continue
             noise = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
-            is_constant = parameter.numel() > 0 and bool(
-                (parameter == parameter.flatten()[0]).all()
-            )
+            is_constant = bool((parameter == parameter.flatten()[0]).all())
             if parameter.numel() == max(parameter.shape, default=1):
                 parameter.add_(0.1 * noise)
             elif id(parameter) in usual or is_constant:

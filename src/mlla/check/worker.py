@@ -50,8 +50,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _events(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    from mlla.check.attempt import sentence
     from mlla.check.load import load_class
-    from mlla.check.probes import PROBES
     from mlla.check.report import Finding, Verdict
     from mlla.check.subject import find_subject
 
@@ -62,6 +62,9 @@ def _events(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
         target, width=request["width"], given=request["arguments"], seed=request["seed"]
     )
     yield {"built_as": subject.call_text, "called_with": subject.layout.name}
+    # after the errors that need none of them, which so come sooner
+    from mlla.check.probes import PROBES
+
     for probe in PROBES:
         name = probe.__name__.removeprefix("probe_")
         yield {"started": f"the {name} checks"}
@@ -70,8 +73,6 @@ def _events(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            from mlla.check.attempt import sentence
-
             seen = f"the check itself stopped: {sentence(error)}"
             findings = [Finding(name, Verdict.NOT_CHECKED, seen)]
         for finding in findings:

@@ -146,6 +146,21 @@ class FlatPositions(WithWeights):
         return answer.transpose(1, 2).reshape(x.shape) + self.lepe(x)
 
 
+class ColumnsOnly(WithWeights):
+    """3: a table of one row is broadcast over all rows."""
+
+    def forward(self, x):
+        width = x.shape[3]
+        tokens = x.flatten(2).transpose(1, 2)
+        query, key = self.features(tokens)
+        turned = (
+            rotate_flat(part.unflatten(1, (-1, width)).flatten(0, 1)).view(tokens.shape)
+            for part in (query, key)
+        )
+        answer = attend(*turned, tokens, query, key, self.num_heads)
+        return answer.transpose(1, 2).reshape(x.shape) + self.lepe(x)
+
+
 class BareMLLA(WithWeights):
     """4: the operator alone, right as it is, under the name of the block."""
 
@@ -269,3 +284,30 @@ class FrozenByExport(nn.Module):
 
     def forward(self, x):
         return x + self.mix(x) * float(x.shape[2] ** 0.5)
+
+
+class ChangesItsInput(nn.Module):
+    """What it was given is another tensor afterwards."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.mix = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        change = self.mix(x.clone())
+        x += change
+        return x
+
+
+class KeepsTheFirstSize(nn.Module):
+    """A table made for the first size it meets."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.mix = nn.Conv2d(dim, dim, 1)
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.linspace(0, 1, x.shape[2] * x.shape[3], device=x.device)
+        return x + self.mix(x) * self.table[: x.shape[2] * x.shape[3]].view(x.shape[2:])

@@ -22,6 +22,7 @@ def probe_housekeeping(subject: Subject) -> list[Finding]:
         _probe_gradients(subject),
         _probe_repeats(subject),
         _probe_samples(subject),
+        _probe_input(subject),
     ]
 
 
@@ -187,7 +188,7 @@ def _repeats(subject: Subject) -> bool:
     module = subject.build_spread()
     maps = subject.square()
     # without Subject.run, which makes random layers repeat
-    first, second = (attempt(lambda: subject.layout.call(module, maps)) for _ in range(2))
+    first, second = (attempt(lambda: subject.layout.call(module, maps.clone())) for _ in range(2))
     return _close(first, second)
 
 
@@ -214,6 +215,27 @@ def _probe_samples(subject: Subject) -> Finding:
         why="Images of one batch leak into each other; scores depend on the batch size.",
         remedy="Keep the batch dimension first in every reshape; nn.MultiheadAttention needs "
         "batch_first=True for (B, N, C).",
+    )
+
+
+@torch.no_grad()
+def _probe_input(subject: Subject) -> Finding:
+    check = "input kept"
+    module = subject.build_spread()
+    maps = subject.square()
+    given = maps.clone()
+    # without Subject.run, which gives a copy
+    attempt(lambda: subject.layout.call(module, given))
+    if torch.equal(given, maps):
+        return Finding(check, Verdict.OK, "the map it was given is unchanged")
+    return Finding(
+        check,
+        Verdict.FAULT,
+        "overwrites its input",
+        done="Compared the map before and after a run.",
+        why="In a detector other rows, such as a Concat of the neck, read the same map later and "
+        "get the changed one.",
+        remedy="Write x = x + y instead of x += y, and no inplace=True on the input.",
     )
 
 

@@ -75,14 +75,30 @@ def _problem(subject: Subject, batch: int, height: int, width: int) -> str:
 @torch.no_grad()
 def _probe_change_of_size(subject: Subject) -> Finding:
     check = "change of size"
-    side = subject.side
-    first, second = (side, side), (side + 8, side + 8)
-    # a non-square second size where the module can: the same number of pixels, another shape
-    if not _problem(subject, 1, side // 2, side * 2):
-        second = (side // 2, side * 2)
-    if _problem(subject, 1, *second):
+    first = (subject.side, subject.side)
+    # the same number of pixels in another shape, and more pixels
+    others = [(subject.side // 2, subject.side * 2), (subject.side + 8, subject.side + 8)]
+    others = [size for size in others if not _problem(subject, 1, *size)]
+    if not others:
         return Finding(check, Verdict.NOT_CHECKED, "no second size runs on a fresh module")
-    done = f"Ran {_text(first)}, then {_text(second)}, then {_text(first)} on one module."
+    for second in others:
+        if seen := _trace_left(subject, first, second):
+            return Finding(
+                check,
+                Verdict.FAULT,
+                seen,
+                done=f"Ran {_text(first)}, {_text(second)} and {_text(first)} again on one module.",
+                why="Something made for one size is kept and used at another; multi-scale training "
+                "and validation change the size from batch to batch.",
+                remedy="Compute tables of positions from the size at hand, in forward.",
+            )
+    sizes = " and ".join(_text(size) for size in others)
+    seen = f"{sizes} after {_text(first)}: what a fresh module gives"
+    return Finding(check, Verdict.OK, seen)
+
+
+def _trace_left(subject: Subject, first: tuple[int, int], second: tuple[int, int]) -> str:
+    """Say what changes at one size after a run at another; empty if nothing."""
     module = subject.build_spread()
     fresh = subject.run(subject.build_spread(), subject.maps(1, *second))
     try:
@@ -90,21 +106,10 @@ def _probe_change_of_size(subject: Subject) -> Finding:
         used = subject.run(module, subject.maps(1, *second))
         after = subject.run(module, subject.maps(1, *first))
     except FailedError as failure:
-        seen = f"{_text(second)} after {_text(first)} raises {failure}"
-    else:
-        if torch.allclose(used, fresh, atol=1e-5) and torch.allclose(before, after, atol=1e-5):
-            seen = f"{_text(second)} after {_text(first)} gives what a fresh module gives"
-            return Finding(check, Verdict.OK, seen)
-        seen = f"{_text(second)} gives other numbers after {_text(first)} than on a fresh module"
-    return Finding(
-        check,
-        Verdict.FAULT,
-        seen,
-        done=done,
-        why="Something made for one size is kept and used at another; multi-scale training and "
-        "validation change the size from batch to batch.",
-        remedy="Compute tables of positions from the size at hand, in forward.",
-    )
+        return f"{_text(second)} after {_text(first)} raises {failure}"
+    if torch.allclose(used, fresh, atol=1e-5) and torch.allclose(before, after, atol=1e-5):
+        return ""
+    return f"{_text(second)} gives other numbers after {_text(first)} than on a fresh module"
 
 
 def _text(size: tuple[int, int]) -> str:
