@@ -9,6 +9,7 @@ import yaml
 
 import mlla
 from mlla.yolo import YOLO, model_config, model_names
+from mlla.yolo.config import is_packaged
 from mlla.yolo.names import FOLDER, packaged
 
 SCALES = {"n": [0.33, 0.25, 1024], "s": [0.33, 0.5, 1024]}
@@ -101,6 +102,84 @@ def test_a_scale_that_the_file_lacks_is_named(private_folder: Path) -> None:
         YOLO("yolov8x-own.yaml")
 
 
+# scales whose letters Ultralytics does not read stand at the end of a name
+OTHER_LETTERS = {"t": [0.33, 0.25, 1024], "b": [0.33, 0.5, 1024]}
+
+
+@pytest.mark.parametrize(("stem", "width"), [("own-t", 8), ("own-b", 16), ("yolo11-own-b", 16)])
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_other_letters_stand_at_the_end(
+    private_folder: Path, stem: str, width: int, is_copy: bool
+) -> None:
+    file = f"{stem}.yaml" if is_copy else f"{stem[:-2]}.yaml"
+    write_yaml(private_folder / file, [], scales=OTHER_LETTERS)
+    assert first_width(YOLO(f"{stem}.yaml")) == width
+
+
+def test_a_letter_at_the_end_is_a_scale_only_where_the_file_says_so(private_folder: Path) -> None:
+    # Ultralytics would not read it, and takes the first
+    write_yaml(private_folder / "own-s.yaml", [], scales=SCALES)
+    assert first_width(YOLO("own-s.yaml")) == 8
+    write_yaml(private_folder / "own.yaml", [], scales=OTHER_LETTERS)
+    with pytest.raises(FileNotFoundError):
+        YOLO("own-c.yaml")
+
+
+def test_the_only_scale_of_a_file_needs_no_letter(
+    private_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_yaml(private_folder / "own.yaml", [], scales={"l": [1.0, 0.5, 1024]})
+    assert first_width(YOLO("own.yaml")) == 16
+    assert "no model scale passed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "scale", "suffix"),
+    [
+        ("yolov8n-mlla", "yolov8-mlla", "n", ""),
+        ("yolo11x-c3k2-mlla-seg", "yolo11-c3k2-mlla", "x", "seg"),
+        ("mamba-yolo-l", "mamba-yolo", "l", ""),
+        ("yolo11-mamba-t-obb", "yolo11-mamba", "t", "obb"),
+        ("rtdetr-l-mlla", "rtdetr-l-mlla", "l", ""),
+        ("yolov8-mlla", "yolov8-mlla", "", ""),
+    ],
+)
+def test_a_packaged_name_is_read_in_its_own_form(
+    name: str, file: str, scale: str, suffix: str
+) -> None:
+    asked = packaged(name)
+    assert (asked.file.stem, asked.scale, asked.suffix) == (file, scale, suffix)
+    assert asked.offered
+    assert is_packaged(name)
+    assert is_packaged(f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("yolov8-mlla-n", "yolov8t-mlla", "yolo11n-mamba", "yolo11-mamba-l", "mamba-yolo-n"),
+        *(
+            "rtdetr-x-mlla",
+            "rtdetr-ll-mlla",
+            "yolov8n-mlla-depth",
+            "yolo11n",
+            "yolov8n-mlla-seg-seg",
+        ),
+    ],
+)
+def test_other_forms_are_no_packaged_names(name: str) -> None:
+    assert not is_packaged(name)
+
+
+def test_every_listed_name_is_a_configuration_at_its_scale() -> None:
+    names = list(model_names())
+    assert len(names) == len(set(names)) > 300
+    for name in names[:: len(names) // 40]:
+        config = model_config(name)
+        assert config["scale"] == packaged(name).scale
+        assert config["scale"] in config["scales"]
+
+
 def test_stock_names_still_work() -> None:
     assert YOLO("yolov8n.yaml").task == "detect"
     assert len(YOLO("yolov8n.yaml").model.state_dict()) == 355
@@ -170,7 +249,7 @@ def test_an_unknown_module_is_named_with_the_rows_of_this_package(
     private_folder: Path, module: str
 ) -> None:
     file = write_yaml(private_folder / "own.yaml", [[-1, 1, module, [32]]])
-    with pytest.raises(ValueError, match="Rows of this package: C2fMLLA, Inserted, MLLABlocks"):
+    with pytest.raises(ValueError, match=r"Rows of this package: .*C2fMLLA, .*MLLABlocks"):
         YOLO(file)
 
 

@@ -178,7 +178,11 @@ def test_models_whose_head_is_not_in_question_are_left_alone(private_folder: Pat
     config = {"nc": 2, "backbone": rows, "head": [[-1, 1, "Classify", ["nc"]]]}
     (private_folder / "yolo11-own.yaml").write_text(yaml.safe_dump(config))
     assert YOLO("yolo11-own.yaml").task == "classify"
-    assert YOLO("yolov8n-c2f-mlla").model.model[-1].legacy is True
+    config = model_config("yolov8n-c2f-mlla")
+    config["backbone"].append([-1, 1, "C2PSAMLLA", [1024]])
+    config["head"] = [[[4, 6, 10], 1, "Detect", ["nc"]]]
+    (private_folder / "yolov8-own.yaml").write_text(yaml.safe_dump(config))
+    assert YOLO("yolov8n-own.yaml").model.model[-1].legacy is True
 
 
 # -- weights -----------------------------------------------------------------------------------

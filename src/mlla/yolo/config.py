@@ -3,35 +3,28 @@
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 
-import torch
-import torchvision
 import ultralytics
 import yaml
 from ultralytics.nn import tasks
 
-from mlla.yolo.expand import Config, rows_of, with_task
+from mlla.yolo.config_checks import check_head, check_rows
+from mlla.yolo.expand import Config, with_task
 from mlla.yolo.names import (
     Packaged,
     family_of,
+    letter_in,
     model_names,
     packaged,
     scale_in,
     stock_config,
     unscaled,
 )
-from mlla.yolo.register import registered_rows
 
 __all__ = ["is_packaged", "model_config", "model_names"]
-
-# rows that make Ultralytics' parser build the class branch of YOLO11 and later
-_MODERN = ("C3k2", "A2C2f", "C2fCIB")
-# heads that have the branch of YOLOv8 without such a row
-_HEADS_OF_TWO_KINDS = ("Detect", "Segment", "Pose", "OBB", "Segment26", "Pose26", "OBB26")
 
 
 def is_packaged(name: str) -> bool:
@@ -59,11 +52,10 @@ def model_config(model: str | Path | Config) -> Config:
     if isinstance(model, dict):
         return deepcopy(model)
     path = Path(model)
-    candidates = (path.with_name(f"{stem}{path.suffix}") for stem in unscaled(path.stem))
-    local = next((candidate for candidate in candidates if candidate.is_file()), None)
+    local = _read_local(path)
     asked = packaged(path.stem) if path.parent == Path() else None
     if local is not None:
-        config = _read(local)
+        config = local
         scale = scale_in(path.stem, config.get("scales") or {})
     elif asked is not None:
         config, scale = _build(asked, path), asked.scale
@@ -79,14 +71,24 @@ def model_config(model: str | Path | Config) -> Config:
             ) from None
         # Ultralytics warns that it takes the only scale there is
         return {**stock, "scale": stock["scale"] or scale_in(path.stem, stock.get("scales") or {})}
-    _check_rows(config, path)
-    _check_head(config, path)
+    check_rows(config, path)
+    check_head(config, path)
     if scale and scale not in (config.get("scales") or scale):
         raise ValueError(
             f"{path} asks for scale {scale!r}, but the file has {', '.join(config['scales'])}; "
             "rename it, or add the scale under 'scales'"
         )
     return {**config, "scale": scale, "yaml_file": str(path)}
+
+
+def _read_local(path: Path) -> Config | None:
+    for stem in unscaled(path.stem):
+        file = path.with_name(f"{stem}{path.suffix}")
+        if file.is_file():
+            config = _read(file)
+            if stem == path.stem or letter_in(path.stem, config.get("scales") or {}):
+                return config
+    return None
 
 
 def _build(asked: Packaged, path: Path) -> Config:
@@ -130,67 +132,3 @@ def _read(file: Path) -> Config:
             "a list of rows [from, repeats, module, arguments]"
         )
     return config
-
-
-def _check_rows(config: Config, path: Path) -> None:
-    known = {name for name, value in vars(tasks).items() if isinstance(value, type)}
-    for number, row in enumerate(rows_of(config)):
-        if not _is_row(row):
-            raise ValueError(
-                f"{path}: row {number} is {row!r}, but a row is [from, repeats, module, "
-                "[arguments]], where 'from' is one row or a list of rows and 'repeats' at least 1"
-            )
-        sources = row[0] if isinstance(row[0], list) else [row[0]]
-        # the image is row -1 of row 0
-        if any(not -max(number, 1) <= source < number for source in sources):
-            raise ValueError(f"{path}: row {number} reads from {row[0]}, which is no row before it")
-        module = row[2]
-        if module in registered_rows() and (
-            len(sources) > 1 or not row[3] or not isinstance(row[3][0], int)
-        ):
-            raise ValueError(
-                f"{path}: row {number} is {row!r}, but {module} reads one row and its first "
-                "argument is its width"
-            )
-        if module.startswith("nn."):
-            found = hasattr(torch.nn, module[3:])
-        elif module.startswith("torchvision.ops."):
-            found = hasattr(torchvision.ops, module[16:])
-        else:
-            found = module in known
-        if not found:
-            near = get_close_matches(module, known, n=3)
-            hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise ValueError(
-                f"{path}: row {number} names the unknown module {module!r}.{hint} "
-                f"Rows of this package: {', '.join(sorted(registered_rows()))}"
-            )
-
-
-def _check_head(config: Config, path: Path) -> None:
-    modules = [row[2] for row in rows_of(config)]
-    newer = re.search(r"yolo(1[1-9]|[2-9]\d)", path.stem) or any(
-        module.startswith((*_MODERN, "C2PSA")) for module in modules
-    )
-    ours = any(module in registered_rows() for module in modules)
-    two_kinds = modules[-1] in _HEADS_OF_TWO_KINDS
-    if newer and ours and two_kinds and not any(module in _MODERN for module in modules):
-        raise ValueError(
-            f"{path}: Ultralytics builds the head of YOLO11 and later only where it finds a C3k2 "
-            "or A2C2f of its own, and without one silently takes that of YOLOv8; keep one, such as "
-            "row 2 (P2), where MLLA blocks cost most"
-        )
-
-
-def _is_row(row: object) -> bool:
-    if not isinstance(row, list) or len(row) != 4:
-        return False
-    sources, repeats, module, arguments = row
-    numbers = [*(sources if isinstance(sources, list) else [sources]), repeats]
-    return (
-        all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-        and len(numbers) > 1
-        and repeats > 0
-        and isinstance(module, str)
-        and isinstance(arguments, list)
-    )

@@ -19,11 +19,9 @@ import ultralytics
 import yaml
 from ultralytics.utils import ROOT
 
-from mlla.yolo import rows  # the configurations name its rows
+from mlla.yolo import rows as rows  # the configurations name what it registers
 from mlla.yolo.expand import SUFFIX_OF_TASK, Config
 from mlla.yolo.register import registered_rows
-
-__all__ = ["Packaged", "family_of", "model_names", "packaged", "rows", "scale_in", "stock_config"]
 
 FOLDER = Path(__file__).parent / "models"
 # the letters that Ultralytics reads behind the number of a family
@@ -94,14 +92,17 @@ def unscaled(stem: str) -> list[str]:
     return stems
 
 
-def scale_in(stem: str, scales: Collection[str]) -> str:
-    """Return the scale that a name asks for, from a file with these scales; "" if it is open."""
+def letter_in(stem: str, scales: Collection[str]) -> str:
+    """Return the scale letter in a name, where a file with these scales has it; "" without."""
     if match := _LETTER_BEHIND_NUMBER.fullmatch(stem):
         return match[2]
     match = _LETTER_AT_END.fullmatch(stem)
-    if match and _has_letter_at_end(scales) and match[2] in scales:
-        return match[2]
-    return next(iter(scales)) if len(scales) == 1 else ""
+    return match[2] if match and match[2] in scales and _has_letter_at_end(scales) else ""
+
+
+def scale_in(stem: str, scales: Collection[str]) -> str:
+    """Return the scale that a name asks for, from a file with these scales; "" if it is open."""
+    return letter_in(stem, scales) or (next(iter(scales)) if len(scales) == 1 else "")
 
 
 def _has_letter_at_end(scales: Collection[str]) -> bool:
