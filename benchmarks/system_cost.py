@@ -84,7 +84,7 @@ def check_parity() -> None:
 
 def cost(name: str) -> dict[str, float]:
     """Measure one system and the baseline in turns."""
-    facts = model_facts(name)
+    facts = model_facts(f"{name}.yaml")
     inference = interleaved_ms({n: prediction(n) for n in (BASELINE, name)}, rounds=5)
     training = interleaved_ms({n: training_step(n) for n in (BASELINE, name)}, rounds=5)
     return {
