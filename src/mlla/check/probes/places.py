@@ -235,7 +235,7 @@ def _contrast(energy: Tensor, place: tuple[int, int]) -> float:
 def _text(energy: Tensor) -> str:
     strength = _contrast(energy, _place(energy))
     if strength > 1e4:
-        return "far-away pixels hardly matter"
+        return "most other pixels hardly matter"
     return f"{strength:.0f} times more than on the median pixel"
 
 
