@@ -104,6 +104,7 @@ def test_plug_names_the_groups_of_a_width_that_does_not_fit() -> None:
         plug("yolov8m.yaml", block="multiscale_attention", at=0)
 
 
+@pytest.mark.slow
 def test_one_epoch_then_stock_ultralytics_in_a_fresh_process(
     dataset: Callable[[str], Path],
     train_arguments: Callable[..., dict[str, object]],
