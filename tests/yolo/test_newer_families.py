@@ -158,11 +158,14 @@ def test_a_model_that_would_get_the_head_of_yolov8_is_refused(
     file = write_without_stock_stages(private_folder / f"{stem}.yaml", keep=None)
     with pytest.raises(ValueError, match=r"silently takes that of YOLOv8; keep one, such as row 2"):
         YOLO(file)
-    # which is so: a million parameters more, and another branch
+    # which is so: another branch, and 432,752 parameters more
     head = tasks.parse_model(
         {**yaml.safe_load(file.read_text()), "scale": "n"}, ch=3, verbose=False
     )[0][-1]
     assert head.legacy is True
+    stock = parsed("yolo11n")[-1]
+    sizes = [sum(p.numel() for p in branch.parameters()) for branch in (stock, head)]
+    assert sizes[1] - sizes[0] == 432_752
 
 
 def test_the_remedy_gives_the_head_of_yolo11(private_folder: Path) -> None:
