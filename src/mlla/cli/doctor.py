@@ -11,6 +11,7 @@ PACKAGES = {
     "torch": "needed",
     "torchvision": "needed",
     "timm": "needed",
+    "numba": "the fast selective scan: pip install numba",
     "ultralytics": "YOLO models: pip install 'mlla[yolo]'",
     "lap": "mlla track: pip install 'mlla[yolo]'",
     "onnx": "mlla export format=onnx: pip install 'mlla[export]'",
@@ -44,6 +45,8 @@ def run(_command: str, words: Sequence[str]) -> int:
 def _print_devices() -> None:
     import torch
 
+    from mlla.ops.selective_scan import active_form
+
     print("\ndevices")
     print(f"  cpu          {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
@@ -56,7 +59,8 @@ def _print_devices() -> None:
     print(f"  mps          {'available' if mps else 'none'}")
     print("\nfast paths")
     print("  linear attention   active: two batched matrix products, on every device")
-    print("  fused kernels      none in this version, for CUDA or CPU")
+    print(f"  selective scan     on the CPU: {active_form()}; on other devices: plain PyTorch")
+    print("  CUDA kernels       none in this version")
 
 
 def _print_integration() -> list[str]:

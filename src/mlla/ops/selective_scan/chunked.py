@@ -11,7 +11,7 @@ from mlla.ops.precision import without_autocast
 from mlla.ops.selective_scan.arguments import check_arguments
 
 # elements of the states of a chunk: bounds the memory, and on a CPU stays in its cache
-_CHUNK_ELEMENTS = 2**20
+_CHUNK_ELEMENTS = 2**18
 # tokens of a chunk at least: one state of every chunk is kept
 _SHORTEST_CHUNK = 32
 
@@ -24,7 +24,7 @@ def selective_scan_chunked(
     C: Float[Tensor, "B G L N"],
     D: Float[Tensor, "G D"],
 ) -> Float[Tensor, "B G L D"]:
-    """Compute `selective_scan_reference` chunk by chunk, every chunk in a logarithm of its length.
+    """Compute `selective_scan_reference` chunk by chunk, with its own backward pass.
 
     Decays are only ever multiplied, never divided by, so that nothing overflows however strong they
     are. The states of one chunk exist at a time; the backward pass computes them again.
@@ -51,8 +51,19 @@ def selective_scan_chunked(
         return (y + D.to(precision)[:, None] * inputs[0]).to(x.dtype)
 
 
-def all_states(decays: Tensor, entering: Tensor) -> Tensor:
-    """Return h_i = decays_i h_(i-1) + entering_i for all i of dimension 2, from h = 0.
+def states_one_by_one(decays: Tensor, entering: Tensor) -> Tensor:
+    """Turn `entering` into h_i = decays_i h_(i-1) + entering_i for all i of dimension 2.
+
+    One operation per token, on what a CPU has in its cache from the token before.
+    """
+    states = entering.unbind(2)
+    for before, decay, state in zip(states[:-1], decays.unbind(2)[1:], states[1:], strict=True):
+        state.addcmul_(decay, before)
+    return entering
+
+
+def states_in_pairs(decays: Tensor, entering: Tensor) -> Tensor:
+    """Return what `states_one_by_one` does in a logarithm of the tokens, for many processors.
 
     Neighbours are joined to pairs, the pairs scanned, and the states between them filled in.
     """
@@ -63,12 +74,17 @@ def all_states(decays: Tensor, entering: Tensor) -> Tensor:
     first_decays, second_decays = decays[:, :, 0:even:2], decays[:, :, 1:even:2]
     joined = torch.addcmul(entering[:, :, 1:even:2], second_decays, entering[:, :, 0:even:2])
     states = torch.empty_like(entering)
-    states[:, :, 1:even:2] = all_states(first_decays * second_decays, joined)
+    states[:, :, 1:even:2] = states_in_pairs(first_decays * second_decays, joined)
     states[:, :, 0] = entering[:, :, 0]
     states[:, :, 2::2] = torch.addcmul(
         entering[:, :, 2::2], decays[:, :, 2::2], states[:, :, 1 : length - 1 : 2]
     )
     return states
+
+
+def _all_states(decays: Tensor, entering: Tensor) -> Tensor:
+    form = states_one_by_one if entering.device.type == "cpu" else states_in_pairs
+    return form(decays, entering)
 
 
 class _ChunkedScan(torch.autograd.Function):
@@ -112,7 +128,7 @@ def _run(
     decays = torch.exp(steps[..., None] * A[:, None])
     entering = (steps * x[:, :, chunk])[..., None] * B[:, :, chunk, None]
     entering[:, :, 0].addcmul_(decays[:, :, 0], state)
-    return decays, all_states(decays, entering)
+    return decays, _all_states(decays, entering)
 
 
 def _add_gradients(
@@ -132,7 +148,7 @@ def _add_gradients(
     # the same recurrence from the end, a state passing its gradient on through the next decay
     entering = above[..., None] * C[:, :, chunk, None]
     entering[:, :, -1] += passed
-    grad_states = all_states(decays.flip(2).roll(1, 2), entering.flip(2)).flip(2)
+    grad_states = _all_states(decays.flip(2).roll(1, 2), entering.flip(2)).flip(2)
     grad_enter = (grad_states @ B[:, :, chunk, :, None])[..., 0]
     grad_C[:, :, chunk] = (above[..., None, :] @ states)[..., 0, :]
     grad_B[:, :, chunk] = ((steps * tokens)[..., None, :] @ grad_states)[..., 0, :]
