@@ -59,7 +59,7 @@ def _print_devices() -> None:
     print(f"  mps          {'available' if mps else 'none'}")
     print("\nfast paths")
     print("  linear attention   active: two batched matrix products, on every device")
-    print(f"  selective scan     on the CPU: {active_form()}; on other devices: plain PyTorch")
+    print(f"  selective scan     {active_form()}; plain PyTorch on other devices")
     print("  CUDA kernels       none in this version")
 
 
