@@ -11,6 +11,7 @@ from torch import nn
 import mlla
 from mlla.yolo import model_names
 from mlla.yolo.facts import CLASSIFIER_SIZE_PX, count_gflops, model_facts
+from mlla.yolo.names import packaged
 from mlla.yolo.register import TESTED_VERSIONS
 
 TABLE = Path(mlla.__file__).parent / "cli" / "models.json"
@@ -30,7 +31,11 @@ def main() -> None:
             f"ultralytics {ultralytics.__version__} is installed; count with "
             f"{TESTED_VERSIONS[-1]}, which builds every family"
         )
-    rows = [model_facts(name) for name in model_names()]
+    rows = []
+    for name in model_names():
+        asked = packaged(name)
+        place = {"architecture": asked.file.stem, "size": asked.scale}
+        rows.append({**model_facts(name), **place})
     for name in ("mlla_tiny", "mlla_small", "mlla_base"):
         rows.append(row_of(name, "timm", timm.create_model(name), CLASSIFIER_SIZE_PX))
     rows.append(row_of("vm_unet", "semantic", mlla.VMUNet(), SEGMENTER_SIZE_PX))
@@ -44,6 +49,8 @@ def main() -> None:
 def row_of(name: str, task: str, model: nn.Module, size_px: int) -> dict[str, Any]:
     return {
         "name": name,
+        "architecture": name,
+        "size": "",
         "task": task,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "gflops": round(count_gflops(model, size_px), 2),

@@ -53,11 +53,16 @@ def test_help_answers_within_two_seconds():
     assert all(command in result.stdout for command in COMMANDS)
 
 
-def test_models_lists_every_model_and_filters(capsys):
+def test_models_lists_every_architecture_and_filters(capsys):
     assert main(["models"]) == 0
-    everything = capsys.readouterr().out
+    overview = capsys.readouterr().out
     table = json.loads(files("mlla.cli").joinpath("models.json").read_text())["models"]
-    assert all(row["name"] in everything for row in table)
+    first = {row["architecture"]: row for row in reversed(table)}
+    lines = {line.split()[0]: line for line in overview.splitlines() if line.strip()}
+    for row in first.values():
+        assert f"{row['parameters']:,}" in lines[row["name"]]
+    assert "nsmlx  detect, segment, pose, obb, classify" in lines["yolov8n-c2f-mlla"]
+    assert f"{len(table)} models in all" in overview
     assert main(["models", "yolov8n", "seg"]) == 0
     some = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in some if line.startswith("yolo")] == [
