@@ -43,7 +43,7 @@ def test_what_was_found_before_a_crash_is_kept(write):
                 import os
                 print("last words", flush=True)
                 os._exit(9)
-            return x[..., :-1] if x.shape[3] == 80 else x
+            return x
     """
     report = check_class(write(code(text)), "Crashing")
     assert not report.is_complete
@@ -55,6 +55,7 @@ def test_what_was_found_before_a_crash_is_kept(write):
     )
 
 
+@pytest.mark.slow
 def test_noise_and_the_main_part_disturb_nothing(write):
     text = """
     import sys
@@ -77,3 +78,17 @@ def test_noise_and_the_main_part_disturb_nothing(write):
     assert report.is_complete
     assert not report.faults
     assert report.built_as == "Net()"
+
+
+@pytest.mark.slow
+def test_what_changes_the_shape_is_told_so_and_no_more(write):
+    text = """
+    class Halved(nn.Module):
+        def forward(self, x):
+            return x[..., ::2, ::2]
+    """
+    report = check_class(write(code(text)), "Halved")
+    assert report.is_complete
+    assert report.faults[0].seen.startswith("16x16 silently comes back as 8x8")
+    assert report.findings[-1].check == "everything else"
+    assert not any("check itself" in finding.seen for finding in report.findings)

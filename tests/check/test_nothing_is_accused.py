@@ -39,10 +39,10 @@ def test_what_is_correct_has_no_fault_at_full_size(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 64, 128])
+@pytest.mark.parametrize("width", [32, 64])
 @pytest.mark.parametrize("name", CORRECT)
 def test_no_seed_makes_a_fault(name, width):
-    for seed in range(1, 6):
+    for seed in range(1, 4):
         probes = (probe_places, probe_positions, probe_options)
         assert not faults(name, probes, width=width, seed=seed)
 

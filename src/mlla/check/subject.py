@@ -68,6 +68,7 @@ class Subject:
         width: Number of channels C.
         side: Side of the square map it was first run on.
         seed: Seed of weights and inputs.
+        keeps_shape: Whether its answer on that map has the shape of the map.
     """
 
     target: type[nn.Module]
@@ -76,6 +77,7 @@ class Subject:
     width: int
     side: int
     seed: int
+    keeps_shape: bool = True
 
     def build(self, **changes: Any) -> nn.Module:
         """Build the module, the same weights every time, ready for inference.
@@ -162,7 +164,7 @@ def find_subject(
                     continue
                 if answer.shape == found.square().shape:
                     return found
-                other_shape = other_shape or found
+                other_shape = other_shape or replace(found, keeps_shape=False)
     if other_shape is not None:
         return other_shape
     raise LoadError(_nothing_runs(target, failures))

@@ -63,9 +63,9 @@ def _events(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
     )
     yield {"built_as": subject.call_text, "called_with": subject.layout.name}
     # after the errors that need none of them, which so come sooner
-    from mlla.check.probes import PROBES
+    from mlla.check.probes import PROBES, probe_shapes
 
-    for probe in PROBES:
+    for probe in PROBES if subject.keeps_shape else (probe_shapes,):
         name = probe.__name__.removeprefix("probe_")
         yield {"started": f"the {name} checks"}
         try:
@@ -77,6 +77,10 @@ def _events(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
             findings = [Finding(name, Verdict.NOT_CHECKED, seen)]
         for finding in findings:
             yield {"finding": json.loads(finding.to_line())}
+    if not subject.keeps_shape:
+        seen = "the other checks need an answer of the shape of the input"
+        last = Finding("everything else", Verdict.NOT_CHECKED, seen)
+        yield {"finding": json.loads(last.to_line())}
 
 
 def _tell(events: TextIO, **event: Any) -> None:

@@ -246,3 +246,30 @@ class Identity(nn.Module):
 
     def forward(self, x):
         return x
+
+
+class Pooled(nn.Module):
+    """The largest of the surroundings, of which an empty map has many."""
+
+    def __init__(self, c1, c2, k=5):
+        super().__init__()
+        self.reduce = nn.Conv2d(c1, c1 // 2, 1)
+        self.pool = nn.MaxPool2d(k, stride=1, padding=k // 2)
+        self.mix = nn.Conv2d(2 * c1, c2, 1)
+
+    def forward(self, x):
+        maps = [self.reduce(x)]
+        for _ in range(3):
+            maps.append(self.pool(maps[-1]))
+        return self.mix(torch.cat(maps, dim=1))
+
+
+class DilatedConvolution(nn.Module):
+    """An option, the dilation, that matters only beside another."""
+
+    def __init__(self, c1, c2, k=1, d=1):
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, padding=d * (k // 2), dilation=d)
+
+    def forward(self, x):
+        return self.conv(x)

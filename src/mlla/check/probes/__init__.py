@@ -22,4 +22,4 @@ PROBES = (
     probe_exports,
 )
 
-__all__ = ["PROBES"]
+__all__ = ["PROBES", "probe_shapes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,24 +32,17 @@ def probe_options(subject: Subject) -> list[Finding]:
 def _probe_each(subject: Subject) -> list[Finding]:
     findings = []
     dead, alive, unclear, unused_sizes = [], [], [], []
-    for name, parameter in parameters_of(subject.target).items():
-        is_optional = parameter.default is not parameter.empty
-        is_heads = name.lower() in HEADS_NAMES
-        if not (is_optional or is_heads) or name in width_arguments(subject.target):
-            continue
-        if any(part in name.lower() for part in _WITHOUT_RESULT):
-            continue
-        effect = _effect(
-            subject, name, _alternatives(name, subject.arguments.get(name, parameter.default))
-        )
-        if effect is None:
-            unclear.append(name)
-        elif effect:
-            alive.append(name)
-        elif name.lower() in RESOLUTION_NAMES:
+    options = _options(subject)
+    for name, values in options.items():
+        effect = _effect(subject, name, values)
+        if effect is False and name.lower() in RESOLUTION_NAMES:
             unused_sizes.append(name)
-        else:
+        elif effect is False and not _matters_beside_another(subject, name, options):
             dead.append(name)
+        elif effect is None:
+            unclear.append(name)
+        else:
+            alive.append(name)
     swallows = any(p.kind is p.VAR_KEYWORD for p in parameters_of(subject.target).values())
     if dead:
         seen = f"{_list(dead)} can be set and changes neither the weights nor the output"
@@ -96,16 +90,31 @@ def _probe_each(subject: Subject) -> list[Finding]:
     return findings
 
 
+def _options(subject: Subject) -> dict[str, list[Any]]:
+    """Return the options whose results can be compared, each with other values to try."""
+    options = {}
+    for name, parameter in parameters_of(subject.target).items():
+        is_optional = parameter.default is not parameter.empty
+        if not is_optional and name.lower() not in HEADS_NAMES:
+            continue
+        if name in width_arguments(subject.target):
+            continue
+        if not any(part in name.lower() for part in _WITHOUT_RESULT):
+            value = subject.arguments.get(name, parameter.default)
+            options[name] = [other for other in _alternatives(name, value) if other != value]
+    return options
+
+
 def _alternatives(name: str, value: Any) -> list[Any]:
-    """Propose other values of an option, by its present one."""
+    """Propose values of an option, by its present one."""
     if name.lower() in HEADS_NAMES and not isinstance(value, bool):
-        return [heads for heads in (2, 1, 8, 4) if heads != value]
+        return [2, 1, 8, 4]
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
         return [value * 2, value + 1, value + 2, value // 2, 1]
     if isinstance(value, float):
-        return [0.5 if value != 0.5 else 0.25, value * 2]
+        return [0.5, 0.25, value * 2]
     if isinstance(value, tuple | list) and value and all(isinstance(v, int) for v in value):
         return [type(value)(v * 2 for v in value), type(value)(v + 2 for v in value)]
     if value is None:
@@ -113,6 +122,21 @@ def _alternatives(name: str, value: Any) -> list[Any]:
     if inspect.isclass(value) and issubclass(value, nn.Module):
         return [nn.Tanh, nn.Identity]
     return []
+
+
+def _matters_beside_another(subject: Subject, name: str, options: dict[str, list[Any]]) -> bool:
+    """Tell whether an option has an effect once another one is changed.
+
+    A dilation matters only if the kernel is larger than 1, for instance.
+    """
+    for other, values in options.items():
+        for value in values:
+            if other == name:
+                continue
+            changed = replace(subject, arguments={**subject.arguments, other: value})
+            if _effect(changed, name, options[name]):
+                return True
+    return False
 
 
 def _effect(subject: Subject, name: str, values: list[Any]) -> bool | None:
@@ -168,21 +192,20 @@ def _probe_heads(subject: Subject) -> list[Finding]:
     if offered or heads is None:
         return []
     widths = width_arguments(subject.target)
-    wider = dict.fromkeys(widths, 2 * subject.width)
+    wider = dict.fromkeys(widths, 8 * subject.width)
     try:
         follows_width = bool(widths) and heads_of(subject.build(**wider)) != heads
     except FailedError:
         follows_width = False
     if follows_width:
-        return [
-            Finding(_CHECK_HEADS, Verdict.OK, f"{heads} at width {subject.width}, more if wider")
-        ]
+        seen = f"{heads} at width {subject.width}, another number at other widths"
+        return [Finding(_CHECK_HEADS, Verdict.OK, seen)]
     claims = claims_mlla(subject)
     return [
         Finding(
             _CHECK_HEADS,
             Verdict.FAULT if claims else Verdict.NOTE,
-            f"{heads} heads whatever the width, and no option for it",
+            f"{heads} head{'s' * (heads > 1)} whatever the width, and no option for it",
             done="Looked for num_heads on the module at two widths, and in the constructor.",
             why="The published models keep heads of 32 channels: 2 heads at width 64, 16 at 512.",
             remedy="Take num_heads as an argument, or num_heads = dim // 32.",

@@ -44,7 +44,6 @@ def probe_positions(subject: Subject) -> list[Finding]:
 
 def _judge(kernel: Tensor, where: str) -> Finding | None:
     """Judge influences (place, H, W) on the places of `_PLACES`; None if undecided."""
-    by_flat: dict[int, list[float]] = {}
     by_rows_columns: dict[tuple[int, int], list[float]] = {}
     inside = range(_MARGIN, _SIDE - _MARGIN)
     for (row, column), influences in zip(_PLACES, kernel, strict=True):
@@ -52,7 +51,6 @@ def _judge(kernel: Tensor, where: str) -> Finding | None:
             step = (other_row - row, other_column - column)
             if max(map(abs, step)) > _MARGIN:
                 value = influences[other_row, other_column].item()
-                by_flat.setdefault(_SIDE * step[0] + step[1], []).append(value)
                 by_rows_columns.setdefault(step, []).append(value)
     everything = [value for values in by_rows_columns.values() for value in values]
     if not max(everything) > 0:
@@ -65,7 +63,7 @@ def _judge(kernel: Tensor, where: str) -> Finding | None:
             f"influence depends on the {line} of a pixel only, the other direction does not "
             f"count{where}"
         )
-    if all(_spread(values) < _SAME for values in by_flat.values()):
+    if _is_flat(by_rows_columns):
         return _one_dimensional(
             "influence depends on the distance in the flat list of pixels only, so the end of a "
             f"row is next to the start of the next{where}"
@@ -74,6 +72,20 @@ def _judge(kernel: Tensor, where: str) -> Finding | None:
         seen = f"two-dimensional: rows and columns count apart{where}"
         return Finding(_CHECK, Verdict.OK, seen)
     return None
+
+
+def _is_flat(by_step: dict[tuple[int, int], list[float]]) -> bool:
+    """Tell whether the distance in the flat list decides, where several steps have the same."""
+    by_distance: dict[int, dict[tuple[int, int], list[float]]] = {}
+    for step, values in by_step.items():
+        by_distance.setdefault(_SIDE * step[0] + step[1], {})[step] = values
+    groups = [
+        [value for values in steps.values() for value in values]
+        for steps in by_distance.values()
+        if len(steps) > 1
+    ]
+    varies = _spread([value for values in groups for value in values]) > _SAME
+    return varies and all(_spread(values) < _SAME for values in groups)
 
 
 def _only_line(by_step: dict[tuple[int, int], list[float]]) -> str:
