@@ -1,10 +1,11 @@
-"""Write the stored checkpoint and what it computes; run with the oldest Ultralytics.
+"""Write a stored checkpoint and what it computes; run with the oldest Ultralytics.
 
-    python make_checkpoint.py
+    python make_checkpoint.py stored|families
 
 Only run it again if the format must change; then files that users have no longer load.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from mlla.yolo import YOLO
 
 FOLDER = Path(__file__).parent
 # every row of this package that is not megabytes large; narrow, to keep the file small
-CONFIG = {
+CONFIGS = {}
+CONFIGS["stored"] = {
     "nc": 2,
     "backbone": [
         [-1, 1, "MLLAStem", [8]],
@@ -30,29 +32,45 @@ CONFIG = {
         [-1, 1, "Classify", ["nc"]],
     ],
 }
+CONFIGS["families"] = {
+    "nc": 2,
+    "backbone": [
+        [-1, 1, "SimpleStem", [8]],
+        [-1, 1, "ODSSBlocks", [8]],
+        [-1, 1, "VisionClueMerge", [16]],
+        [-1, 1, "XSSStage", [16]],
+        [-1, 1, "C3k2VSS", [16]],
+        [-1, 1, "C2PSAVSS", [16]],
+        [-1, 1, "C3k2MLLA", [16, 0.5, 4]],
+        [-1, 1, "C2PSAMLLA", [16, 0.5, 4]],
+        [-1, 1, "MultiscaleAttention", [16, 4]],
+        [-1, 1, "ResNetLayerMLLA", [32, 16, 8, 2, 1, 4]],
+    ],
+    "head": [[-1, 1, "Conv", [8, 1, 1]], [-1, 1, "Classify", ["nc"]]],
+}
 
 
-def main() -> None:
+def main(name: str) -> None:
     torch.manual_seed(0)
     file = FOLDER / "config.yaml"
-    file.write_text(yaml.safe_dump(CONFIG))
+    file.write_text(yaml.safe_dump(CONFIGS[name]))
     model = YOLO(file)
     file.unlink()
     network = model.model
-    network.yaml["yaml_file"] = "stored.yaml"
-    model.overrides["model"] = network.args["model"] = "stored.yaml"
+    network.yaml["yaml_file"] = f"{name}.yaml"
+    model.overrides["model"] = network.args["model"] = f"{name}.yaml"
     with torch.no_grad():
-        # as after training: statistics and the gate have moved
+        # as after training: statistics and gates have moved
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.add_(0.1 * torch.rand_like(tensor))
-    model.save(FOLDER / "stored.pt")
+    model.save(FOLDER / f"{name}.pt")
     x = np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32)
     with torch.no_grad():
         # files hold fp16, and are used in float32; every row but the head reads the one before
         features = network.half().float().eval().model[:-1](torch.from_numpy(x))
-    np.savez(FOLDER / "stored.npz", features=features.numpy())
+    np.savez(FOLDER / f"{name}.npz", features=features.numpy())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
