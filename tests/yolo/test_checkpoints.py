@@ -256,7 +256,7 @@ def test_restricted_loading_knows_our_classes_once_mlla_is_imported(
         "    print('refused:', error)\n"
         "else:\n"
         "    print('opened')\n",
-        DATA / "stored.pt",
+        *(DATA / f"{name}.pt" for name in STORED),
         trained / "weights" / "best.pt",
         ULTRALYTICS_SAFE_LOAD="1",
     )
