@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -199,6 +198,8 @@ def test_the_command_trains_plugs_and_validates(
 
 # -- export ------------------------------------------------------------------------------------
 
+# boxes and scores are at most 1
+TOLERANCE = 1e-5
 # releases of before PyTorch 2.9 rely on its old exporter and misread its newest opset
 OF_ITS_TIME = {"opset": 17} if VERSION < (8, 4, 0) else {}
 
@@ -210,13 +211,15 @@ def export(model: RTDETR, monkeypatch: pytest.MonkeyPatch, **arguments: object) 
 
 
 def error_at(file: Path, model: RTDETR, shape: tuple[int, ...]) -> float:
-    """Return the largest difference of boxes and scores, all of which are at most 1."""
+    """Return the largest distance of a detection from the nearest one of the other side."""
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
-    expected = outputs(model, x)[0].numpy()
+    found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+    expected = outputs(model, x)[0]
     assert found.shape == expected.shape
-    return float(np.abs(found[..., :5] - expected[..., :5]).max())
+    # detections of equal score come in any order
+    distance = (found[:, :, None] - expected[:, None]).abs().amax(-1)
+    return max(distance.amin(1).max().item(), distance.amin(2).max().item())
 
 
 def opened(file: Path) -> RTDETR:
@@ -234,7 +237,7 @@ def opened(file: Path) -> RTDETR:
 )
 def test_onnx_agrees(name: str, private_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(small_file(private_folder, name))
-    assert error_at(export(model, monkeypatch, imgsz=(64, 96)), model, (1, 3, 64, 96)) < 1e-4
+    assert error_at(export(model, monkeypatch, imgsz=(64, 96)), model, (1, 3, 64, 96)) < TOLERANCE
 
 
 @pytest.mark.slow
@@ -248,7 +251,7 @@ def test_dynamic_onnx_agrees_at_every_size(
         warnings.simplefilter("always")
         file = export(model, monkeypatch, imgsz=64, dynamic=True)
     for shape in ((1, 3, 64, 64), (2, 3, 96, 160)):
-        assert error_at(file, model, shape) < 1e-4
+        assert error_at(file, model, shape) < TOLERANCE
     # a tracer warning says that a size became a constant
     frozen = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]
     assert not [str(w) for w in frozen if "mlla" in Path(w.filename).parts]
@@ -260,4 +263,4 @@ def test_onnx_agrees_at_full_size(
     name: str, private_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = opened(Path(f"{name}.yaml"))
-    assert error_at(export(model, monkeypatch, imgsz=256), model, (1, 3, 256, 256)) < 1e-4
+    assert error_at(export(model, monkeypatch, imgsz=256), model, (1, 3, 256, 256)) < TOLERANCE
