@@ -4,6 +4,9 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 # the oldest supported Ultralytics still uses np.trapz, which numpy 2.4 no longer has
 OLDEST_PINS := "ultralytics==8.3.70" "numpy<2.4"
+# tests of one file share what they build, so a file stays in one process
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-oldest test-slow lint clean
 
@@ -11,10 +14,10 @@ demo: .venv/ready
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest tests/yolo tests/models
+	$(OLDEST)/python -m pytest $(PARALLEL) tests/yolo tests/models
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
