@@ -40,6 +40,14 @@ def test_equals_four_scans_one_by_one(size):
     torch.testing.assert_close(layer(grid), four_scans_one_by_one(layer, grid))
 
 
+def test_a_trace_takes_any_size():
+    layer = FourWayScan(8, num_states=2).eval()
+    traced = torch.jit.trace(layer, torch.randn(1, 6, 4, 8), check_trace=False)
+    for size in [(2, 3, 5), (1, 1, 1), (1, 9, 17)]:
+        grid = torch.randn(*size, 8)
+        torch.testing.assert_close(traced(grid), layer(grid))
+
+
 def test_every_weight_and_every_pixel_gets_a_gradient():
     layer = FourWayScan(8)
     grid = torch.randn(1, 4, 5, 8, requires_grad=True)

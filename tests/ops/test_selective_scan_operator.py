@@ -132,6 +132,18 @@ def test_onnx_file_takes_any_size(tmp_path, slim):
         torch.testing.assert_close(torch.from_numpy(ours), selective_scan_reference(*inputs))
 
 
+def test_more_tokens_than_levels_hold_are_an_error(monkeypatch):
+    monkeypatch.setattr(sys.modules[selective_scan_traceable.__module__], "_LEVELS", 2)
+    for batch in (1, 2):
+        fitting = draw(batch, 2, 256)
+        torch.testing.assert_close(
+            selective_scan_traceable(*fitting), selective_scan_reference(*fitting)
+        )
+        for length in (257, 512, 600):
+            with pytest.raises(RuntimeError, match="must match the size"):
+                selective_scan_traceable(*draw(batch, 2, length))
+
+
 def run_python(code, **environment):
     process = subprocess.run(
         [sys.executable, "-c", code],

@@ -119,7 +119,7 @@ def scan_backward(
     num_states = A.shape[2]
     parts = min(num_tiles(width, BLOCK), _MAX_PARTS)
     grad_x, grad_delta = x.new_empty(x.shape), x.new_empty(x.shape)
-    # sums over samples and parts run afterwards, in one order
+    # summed over samples and parts afterwards, in one order
     grad_A, grad_D = x.new_empty(batch, *A.shape), x.new_empty(batch, *D.shape)
     grad_B, grad_C = x.new_empty(2, parts, batch, groups, length, num_states)
     arrays = _arrays(
@@ -132,7 +132,9 @@ def scan_backward(
         batch * groups * parts,
         is_small=x.numel() * num_states < _SMALL,
     )
-    return grad_x, grad_delta, grad_A.sum(0), grad_B.sum(0), grad_C.sum(0), grad_D.sum(0)
+    # in this thread: torch would wake its own for the larger of these sums
+    sums = (torch.from_numpy(array.sum(0)) for array in arrays[-4:])
+    return grad_x, grad_delta, *sums
 
 
 @scan_backward.register_fake

@@ -15,6 +15,7 @@ from mlla.ops.selective_scan.arguments import check_arguments
 
 RADIX = 16
 _LEVELS = 5
+# 1,048,576, such as a map of 1024 x 1024
 MAX_TOKENS = RADIX**_LEVELS
 
 
@@ -26,7 +27,7 @@ def selective_scan_traceable(
     C: Float[Tensor, "B G L N"],
     D: Float[Tensor, "G D"],
 ) -> Float[Tensor, "B G L D"]:
-    """Compute `selective_scan_reference` for up to 1,048,576 tokens; more fail to be reshaped.
+    """Compute `selective_scan_reference` for up to MAX_TOKENS tokens; more are an error.
 
     Args:
         x: Tokens of G independent sequences.
@@ -41,6 +42,7 @@ def selective_scan_traceable(
 
     Raises:
         ValueError: If the shapes do not fit or there is no token.
+        RuntimeError: If there are more than MAX_TOKENS; an exported graph fails as well.
     """
     check_arguments(x, delta, A, B, C, D)
     precision = torch.promote_types(x.dtype, torch.float32)
@@ -82,7 +84,7 @@ def _in_groups(sequence: Tensor, length: int, num_groups: int) -> Tensor:
     went through a reshape for constants.
     """
     groups, rest = sequence.shape[1], sequence.shape[3:]
-    padding = (0, 0) * len(rest) + (0, num_groups * RADIX - length)
+    padding = (0, 0) * len(rest) + (0, _num_groups(length) * RADIX - length)
     padded = functional.pad(sequence, padding)
     return padded.reshape(-1, groups, num_groups, RADIX, *rest)
 
@@ -102,7 +104,7 @@ def _states_before(decays: Tensor, left: Tensor, length: int, levels: int) -> Te
         length: The number of groups K.
         levels: How many more times groups are joined; RADIX**levels is at least K.
     """
-    # of the last level there is one group; more do not fit, which is an error in every runtime
+    # the last level takes one group; of more, the sizes do not fit later, in every runtime
     groups = _num_groups(length) if levels > 1 else 1
     decay = _in_groups(decays[:, :, :, 0], length, groups).split(1, dim=3)
     leave = _in_groups(left[:, :, :, 0], length, groups).split(1, dim=3)
