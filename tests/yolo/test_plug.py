@@ -302,7 +302,7 @@ def test_several_devices_need_a_file_where_children_start_from_one(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"block": "cbam"}, "block='cbam' is unknown; choose from ['mlla']"),
+        ({"block": "cbam"}, "block='cbam' is unknown; choose from ['mlla', "),
         ({"gate": "one"}, "gate='one' is unknown; choose 'zero' or 'none'"),
         ({"at": "p4"}, "at='p4' is unknown; choose 'neck', 'p5' or row numbers like 4,6,9"),
         ({"at": ""}, "at='' is unknown"),
