@@ -160,6 +160,7 @@ DRAW = """
 import torch
 from mlla.ops import selective_scan, selective_scan_reference
 torch.set_num_threads(2)
+torch.manual_seed(0)
 inputs = [torch.randn(2, 4, 200, 70), torch.rand(2, 4, 200, 70), -torch.rand(4, 70, 16),
           torch.randn(2, 4, 200, 16), torch.randn(2, 4, 200, 16), torch.ones(4, 70)]
 """
@@ -177,7 +178,8 @@ sys.modules["numba"] = None
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
-        torch.testing.assert_close(selective_scan(*inputs), selective_scan_reference(*inputs))
+        ours, expected = selective_scan(*inputs), selective_scan_reference(*inputs)
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 from mlla.ops.selective_scan import active_form
 print(len(caught), caught[0].category.__name__, "numba" in active_form())
 """

@@ -133,8 +133,8 @@ def scan_backward(
         is_small=x.numel() * num_states < _SMALL,
     )
     # in this thread: torch would wake its own for the larger of these sums
-    sums = (torch.from_numpy(array.sum(0)) for array in arrays[-4:])
-    return grad_x, grad_delta, *sums
+    sum_A, sum_B, sum_C, sum_D = (torch.from_numpy(array.sum(0)) for array in arrays[-4:])
+    return grad_x, grad_delta, sum_A, sum_B, sum_C, sum_D
 
 
 @scan_backward.register_fake
