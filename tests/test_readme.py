@@ -21,7 +21,8 @@ def blocks(page, language):
 
 
 def mlla_lines(page):
-    lines = [line for text in blocks(page, "sh") for line in text.splitlines()]
+    texts = [text.replace("\\\n", " ") for text in blocks(page, "sh")]
+    lines = [line for text in texts for line in text.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith("mlla ")]
 
 
