@@ -67,8 +67,8 @@ def find_near_duplicates(
     """Compare every image with every other one, in eight orientations.
 
     Time grows with the square of the number of images: some five minutes of one core for 1,800, and
-    by that two and a half hours for 10,000. Zoomed copies and pieces that overlap by less than about
-    a third are not found.
+    by that two and a half hours for 10,000. Zoomed copies and pieces that overlap by less than a
+    third or so are not found.
 
     Args:
         paths: Readable image files by a key that is independent of their order, such as a digest.
