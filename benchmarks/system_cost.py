@@ -106,6 +106,8 @@ def prediction(name: str) -> Any:
 
 def training_step(name: str) -> Any:
     model = network(name).train()
+    # as the trainer sets them
+    model.nc = model.yaml["nc"]
     model.args = ultralytics.utils.IterableSimpleNamespace(**model.args)
     model.requires_grad_(True)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
