@@ -112,7 +112,7 @@ def main() -> None:
         }
         two_threads = {"kernel_2_threads": partial(task, selective_scan, inputs, 2)}
         calls = {**one_thread, **two_threads}
-        elapsed = interleaved_ms(calls)
+        elapsed = interleaved_ms(calls, rounds=5)
         processor = {form: processor_ms(call) for form, call in calls.items()}
         content[name] = {
             "batch_groups_tokens_channels_states": shape,
