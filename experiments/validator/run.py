@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.comparison import compare_arms
+from mlla.study.comparison import Pair, compare_arms
 from mlla.study.simulated import World, draw_run, draw_test_set
 from mlla.study.verdict import Verdict
 
@@ -68,10 +68,10 @@ def trial(setting: tuple[int, int, float, float], seed: int) -> dict[str, float]
     world, generator = World(seed_spread=spread), np.random.default_rng([seed, seeds, num_images])
     images = draw_test_set(world, num_images, generator)
     runs = {
-        arm: [draw_run(world, images, SKILL + shift, generator) for _ in range(seeds)]
+        arm: {s: draw_run(world, images, SKILL + shift, generator) for s in range(seeds)}
         for arm, shift in {"baseline": 0.0, "arm": effect}.items()
     }
-    found = compare_arms(runs, "baseline", num_resamples=NUM_RESAMPLES, seed=seed)[0]
+    found = compare_arms(runs, [Pair("arm", "baseline")], num_resamples=NUM_RESAMPLES, seed=seed)[0]
     return {
         "estimate": found.difference.estimate,
         "low": found.difference.low,

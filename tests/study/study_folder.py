@@ -89,7 +89,12 @@ def write_study_folder(
                 continue
             folder.mkdir(parents=True)
             if (one["name"], seed) in failed:
-                failure = {"error": "RuntimeError: made up", "traceback": "...", "attempt": 1}
+                failure = {
+                    "format": 1,
+                    "error": "RuntimeError: made up",
+                    "traceback": "...",
+                    "attempt": 1,
+                }
                 _write_json(folder / "failure.json", {**failure, "time": "2026-01-01T00:00:00"})
                 continue
             _write_run(folder, one, seed, truth, skills.get(one["name"], 0.0))

@@ -1,7 +1,8 @@
-"""All arms of a study against its baseline."""
+"""The arms of a study beside each other, pair by pair."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from mlla.study.matches import Matches
 from mlla.study.statistics import (
     Difference,
     difference,
+    difference_without_spread,
     draw_images,
     holm,
     permutation_p_value,
@@ -22,24 +24,52 @@ from mlla.study.verdict import Needed, Verdict, judge, needed
 NUM_RESAMPLES = 2000
 # half a point of AP
 MARGIN = 0.005
+NO_DIFFERENCE = Difference(0.0, 0.0, 0.0, 0.0, float("inf"), 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms to compare.
+
+    Attributes:
+        arm: Name of the arm in question.
+        against: Name of the arm that it is compared with.
+        family: Comparisons of one family are corrected together for their number.
+        is_claim: Whether an answer rests on it. Controls explain a result and claim nothing, so
+            they neither are corrected nor make the correction of the claims stricter.
+    """
+
+    arm: str
+    against: str
+    family: str = "baseline"
+    is_claim: bool = True
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of one arm beside the baseline.
+    """What is known of one arm beside another.
 
     Attributes:
-        arm: Name of the arm.
-        difference: Of its mean AP, arm minus baseline.
+        pair: The two arms.
+        seeds: Seeds that both arms have a run of: all that is said rests on these.
+        means: Mean AP of the runs of `against` and of `arm`.
+        difference: Of its mean AP, arm minus the other.
+        identical: Whether both found the same with the same scores, run by run, so that the
+            difference is exactly 0 whatever the seeds and images.
+        num_claims: Comparisons that were corrected together with this one, itself included.
         p_value: Of the exact permutation test over runs.
-        adjusted_p_value: The same after Holm's correction for the number of arms.
+        adjusted_p_value: The same after Holm's correction for the claims of the family.
         smallest_effect: The difference that a study like this finds four times out of five.
         verdict: What this allows one to say.
         needed: What would decide it.
     """
 
-    arm: str
+    pair: Pair
+    seeds: tuple[int, ...]
+    means: tuple[float, float]
     difference: Difference
+    identical: bool
+    num_claims: int
     p_value: float
     adjusted_p_value: float
     smallest_effect: float
@@ -47,81 +77,146 @@ class Comparison:
     needed: Needed
 
 
+def against_baseline(arms: Sequence[str], baseline: str) -> list[Pair]:
+    """Return the pairs of every other arm with the baseline.
+
+    Raises:
+        ValueError: If there is no such arm or no other.
+    """
+    if baseline not in arms or len(arms) < 2:
+        raise ValueError(
+            f"baseline={baseline!r} must be one of at least two arms, but there are "
+            f"{', '.join(arms) or 'none'}"
+        )
+    return [Pair(arm, baseline) for arm in arms if arm != baseline]
+
+
 def compare_arms(
-    runs: Mapping[str, Sequence[Matches]],
-    baseline: str,
+    runs: Mapping[str, Mapping[int, Matches]],
+    pairs: Sequence[Pair],
     *,
     margin: float = MARGIN,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Compare every arm with the baseline.
+    """Compare arms pair by pair.
 
     Args:
-        runs: Matches of the runs of each arm, at least two, all on the same images.
-        baseline: Name of the arm that the others are compared with.
+        runs: Matches of the runs of each arm by seed, all on the same images.
+        pairs: The comparisons to make.
         margin: The smallest gain of AP that matters, as a fraction: 0.005 is half a point.
         num_resamples: Bootstrap resamples of the images.
         seed: Of the resamples.
 
     Returns:
-        A comparison for each other arm, in the order of `runs`.
+        A comparison for each pair, in the same order.
 
     Raises:
-        ValueError: If there is no such arm or no other, an arm has fewer than two runs, or runs
-            were scored on different objects.
+        ValueError: If an arm of a pair is unknown, the two have no seed in common, or runs were
+            scored on different objects.
     """
-    if baseline not in runs or len(runs) < 2:
-        raise ValueError(
-            f"baseline={baseline!r} must be one of at least two arms, but there are "
-            f"{', '.join(runs) or 'none'}"
-        )
-    objects = next(iter(runs[baseline])).objects
-    for arm, matches in runs.items():
-        if not all(np.array_equal(one.objects, objects) for one in matches):
-            raise ValueError(
-                f"runs of {arm!r} were scored on other objects than those of {baseline!r}; score "
-                "all of them on the same images and labels"
-            )
-    num_images = objects.shape[1]
-    everything = np.ones((1, num_images), dtype=np.int64)
-    copies = draw_images(num_images, num_resamples, seed=seed)
-    full, resampled = {}, {}
-    for arm, matches in runs.items():
-        full[arm] = np.array([_scores(one, everything)[0] for one in matches])
-        resampled[arm] = np.stack([_scores(one, copies) for one in matches], axis=1)
-    found = []
-    for arm in runs:
-        if arm == baseline:
-            continue
-        gap = difference(full[baseline], full[arm], resampled[baseline], resampled[arm])
-        num_runs = min(len(full[baseline]), len(full[arm]))
-        found.append(
-            Comparison(
-                arm,
-                gap,
-                p_value := permutation_p_value(full[baseline], full[arm]),
-                p_value,
-                smallest_effect(gap),
-                Verdict.TOO_LITTLE_DATA,
-                needed(gap, num_runs=num_runs, num_images=num_images, margin=margin),
-            )
-        )
-    adjusted = holm([one.p_value for one in found])
+    for pair in pairs:
+        for arm in (pair.arm, pair.against):
+            if arm not in runs:
+                raise ValueError(f"there is no arm {arm!r}, only {', '.join(runs) or 'none'}")
+    compared = dict.fromkeys(arm for pair in pairs for arm in (pair.against, pair.arm))
+    scores = _score_resamples({arm: runs[arm] for arm in compared}, num_resamples, seed)
+    claims = Counter(pair.family for pair in pairs if pair.is_claim)
+    found = [
+        _compare(pair, runs, scores, claims[pair.family] if pair.is_claim else 1, margin)
+        for pair in pairs
+    ]
+    for family in claims:
+        members = [
+            index for index, pair in enumerate(pairs) if pair.is_claim and pair.family == family
+        ]
+        adjusted = holm([found[index].p_value for index in members])
+        for index, p_value in zip(members, adjusted, strict=True):
+            found[index] = replace(found[index], adjusted_p_value=p_value)
     return [
         replace(
             one,
-            adjusted_p_value=p_value,
             verdict=judge(
-                one.difference,
-                p_value,
-                num_runs=min(len(full[baseline]), len(full[one.arm])),
-                margin=margin,
+                one.difference, one.adjusted_p_value, num_runs=len(one.seeds), margin=margin
             ),
         )
-        for one, p_value in zip(found, adjusted, strict=True)
+        for one in found
     ]
 
 
-def _scores(matches: Matches, copies: np.ndarray) -> np.ndarray:
-    return mean_average_precision(average_precision(matches, copies))
+def _score_resamples(
+    runs: Mapping[str, Mapping[int, Matches]], num_resamples: int, seed: int
+) -> dict[tuple[str, int], tuple[float, np.ndarray]]:
+    """Return AP on all images, and on each resample, of every run."""
+    objects: np.ndarray | None = None
+    scores = {}
+    for arm, matches_of in runs.items():
+        for run_seed, matches in matches_of.items():
+            if objects is None:
+                objects = matches.objects
+                num_images = objects.shape[1]
+                everything = np.ones((1, num_images), dtype=np.int64)
+                copies = draw_images(num_images, num_resamples, seed=seed)
+            if not np.array_equal(matches.objects, objects):
+                raise ValueError(
+                    f"runs of {arm!r} were scored on other objects than those of "
+                    f"{next(iter(runs))!r}; score all of them on the same images and labels"
+                )
+            full, resampled = (
+                mean_average_precision(average_precision(matches, part))
+                for part in (everything, copies)
+            )
+            scores[arm, run_seed] = float(full[0]), resampled
+    return scores
+
+
+def _compare(
+    pair: Pair,
+    runs: Mapping[str, Mapping[int, Matches]],
+    scores: Mapping[tuple[str, int], tuple[float, np.ndarray]],
+    num_claims: int,
+    margin: float,
+) -> Comparison:
+    """Compare two arms; the verdict waits for the correction."""
+    first, second = runs[pair.against], runs[pair.arm]
+    seeds = tuple(sorted(set(first) & set(second)))
+    if not seeds:
+        raise ValueError(
+            f"{pair.arm!r} has runs of seeds {sorted(second)} and {pair.against!r} of "
+            f"{sorted(first)}: there is no seed that both have"
+        )
+    full = [np.array([scores[arm, s][0] for s in seeds]) for arm in (pair.against, pair.arm)]
+    identical = all(_same(first[s], second[s]) for s in seeds)
+    if identical:
+        gap = NO_DIFFERENCE
+    elif len(seeds) == 1:
+        gap = difference_without_spread(*full)
+    else:
+        resampled = [
+            np.stack([scores[arm, s][1] for s in seeds], axis=1) for arm in (pair.against, pair.arm)
+        ]
+        gap = difference(*full, *resampled)
+    p_value = permutation_p_value(*full)
+    return Comparison(
+        pair,
+        seeds,
+        (float(full[0].mean()), float(full[1].mean())),
+        gap,
+        identical,
+        num_claims,
+        p_value,
+        p_value,
+        smallest_effect(gap),
+        Verdict.TOO_LITTLE_DATA,
+        needed(
+            gap,
+            num_runs=len(seeds),
+            num_images=first[seeds[0]].objects.shape[1],
+            margin=margin,
+            num_claims=num_claims,
+        ),
+    )
+
+
+def _same(first: Matches, second: Matches) -> bool:
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in vars(first))

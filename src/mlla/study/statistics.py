@@ -120,6 +120,15 @@ def difference(
     )
 
 
+def difference_without_spread(
+    first: Float[np.ndarray, " S"], second: Float[np.ndarray, " Z"]
+) -> Difference:
+    """Return the difference of means of single runs: figures without an interval, which is NaN."""
+    estimate = float(second.mean() - first.mean())
+    nan = float("nan")
+    return Difference(estimate, nan, nan, nan, nan, nan, nan)
+
+
 def permutation_p_value(first: Float[np.ndarray, " S"], second: Float[np.ndarray, " Z"]) -> float:
     """Test whether the arm of a run matters, by all ways to deal the runs out to two arms.
 
@@ -131,6 +140,9 @@ def permutation_p_value(first: Float[np.ndarray, " S"], second: Float[np.ndarray
         The two-sided probability of a difference of means at least as large. With n runs an arm
         it cannot be below 2 / (2n choose n): 0.1 for three, 0.029 for four, 0.008 for five.
     """
+    if len(first) == len(second) == 1:
+        # the two ways to deal them out differ by as much
+        return 1.0
     result = stats.permutation_test(
         (first, second),
         lambda a, b, axis: np.mean(b, axis=axis) - np.mean(a, axis=axis),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import comb
 
 import numpy as np
 from scipy import stats
@@ -35,6 +36,23 @@ class Needed:
 
     runs: int | None
     images: int | None
+
+
+def min_runs(num_claims: int, *, level: float = 0.05) -> int:
+    """Return the runs of each arm from which on a verdict is possible.
+
+    Args:
+        num_claims: Comparisons that are corrected together.
+        level: Of the tests.
+
+    Returns:
+        The smallest number at which the clearest result passes the permutation test after Holm's
+        correction: 4 for one claim, 5 for two to six.
+    """
+    runs = MIN_RUNS
+    while 2 * num_claims / comb(2 * runs, runs) > level:
+        runs += 1
+    return runs
 
 
 def judge(
@@ -69,7 +87,13 @@ def judge(
 
 
 def needed(
-    found: Difference, *, num_runs: int, num_images: int, margin: float, power: float = 0.8
+    found: Difference,
+    *,
+    num_runs: int,
+    num_images: int,
+    margin: float,
+    num_claims: int = 1,
+    power: float = 0.8,
 ) -> Needed:
     """Estimate the size of a study that would find the difference seen, or one that matters.
 
@@ -78,11 +102,12 @@ def needed(
         num_runs: Runs of each arm in it.
         num_images: Test images in it.
         margin: The smallest gain that matters; looked for where the difference seen is smaller.
+        num_claims: Comparisons that are corrected together.
         power: Probability to find it.
 
     Returns:
-        Runs, or images, that would do. Both extrapolate variances that a few runs estimate
-        roughly: orders of magnitude, not promises.
+        Runs, or images, that would do, always more than there are. Both extrapolate variances that
+        a few runs estimate roughly: orders of magnitude, not promises.
     """
     target = max(abs(found.estimate), margin)
 
@@ -96,7 +121,12 @@ def needed(
         quantiles = stats.t.ppf(0.975, freedom) + stats.t.ppf(power, freedom)
         return bool(quantiles * np.sqrt(variance) <= target)
 
-    runs = next((n for n in range(MIN_RUNS, MAX_RUNS + 1) if finds_it(n, num_images)), None)
-    sizes = np.unique(np.geomspace(num_images, MAX_IMAGES_FACTOR * num_images, 200).astype(int))
-    images = next((int(n) for n in sizes if finds_it(max(num_runs, MIN_RUNS), int(n))), None)
+    fewest = min_runs(num_claims)
+    more = range(max(fewest, num_runs + 1), MAX_RUNS + 1)
+    runs = next((n for n in more if finds_it(n, num_images)), None)
+    if num_runs < fewest:
+        # no number of images makes up for a permutation test that cannot succeed
+        return Needed(runs, None)
+    sizes = np.geomspace(num_images + 1, MAX_IMAGES_FACTOR * num_images, 200).astype(int)
+    images = next((int(n) for n in np.unique(sizes) if finds_it(num_runs, int(n))), None)
     return Needed(runs, images)
