@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlla.yolo import YOLO, model_names
-from mlla.yolo.facts import count_gflops, model_facts
+from mlla.yolo.facts import count_gflops, model_facts, printed_gflops
 from mlla.yolo.names import packaged
 
 TABLE = json.loads(files("mlla.cli").joinpath("models.json").read_text())["models"]
@@ -61,6 +61,8 @@ def test_the_count_is_that_of_a_run(name: str) -> None:
     counted = count_gflops(network, 96)
     assert counted == pytest.approx(counted_by_running(network, 96), rel=1e-9)
     assert counted > 0
+    # the run left its anchors in the head
+    assert count_gflops(network, 96) == counted
     # the network itself stayed where it was
     assert {n: t.device for n, t in network.state_dict().items()} == before
 
@@ -89,3 +91,15 @@ def test_softmax_attention_costs_more_than_its_share_of_pixels() -> None:
 def test_the_counter_agrees_with_published_costs(name: str, gflops: float) -> None:
     # at 640, by Ultralytics' documentation
     assert count_gflops(YOLO(f"{name}.yaml").model, 640) == pytest.approx(gflops, rel=0.03)
+
+
+def test_what_ultralytics_prints_agrees_where_it_knows_the_modules() -> None:
+    network = YOLO("yolov8n-mlla").model
+    assert printed_gflops(network, 320) == pytest.approx(count_gflops(network, 320), rel=0.03)
+    # it counts nothing for a scan
+    scan = YOLO("mamba-yolo-t").model
+    assert printed_gflops(scan, 320) < 0.9 * count_gflops(scan, 320)
+
+
+def test_what_ultralytics_cannot_count_is_not_zero() -> None:
+    assert printed_gflops(nn.Identity(), 64) is None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn import tasks
+from ultralytics.utils.torch_utils import get_flops
 
 from mlla.yolo.config import model_config
 
@@ -78,9 +79,26 @@ def count_gflops(model: nn.Module, size_px: int) -> float:
         if isinstance(stride := getattr(module, "stride", None), Tensor):
             # decoding boxes reads these numbers, which changes no count
             module.stride = [1.0] * len(stride)  # type: ignore[assignment]
+        for kept in ("shape", "shapes"):
+            if hasattr(module, "anchors") and hasattr(module, kept):
+                # anchors of an earlier pass would stay on its device
+                setattr(module, kept, None)
     # that of nn.Module, since Ultralytics' own expects the tensor that was just replaced
     nn.Module._apply(shadow, lambda tensor: tensor.to("meta"))
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         shadow(torch.zeros(1, 3, size_px, size_px, device="meta"))
     return counter.get_total_flops() / 1e9
+
+
+def printed_gflops(model: nn.Module, size_px: int) -> float | None:
+    """Count as Ultralytics prints it: by the kinds of modules it knows, nothing for the others.
+
+    Args:
+        model: A network that takes (1, 3, size_px, size_px).
+        size_px: Height and width.
+
+    Returns:
+        Billions of floating point operations, or None where Ultralytics cannot tell.
+    """
+    return get_flops(model, imgsz=size_px) or None
