@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from mlla.study.arms import Arm
 from mlla.study.comparison import Comparison, Pair, compare_arms
+from mlla.study.costs import study_costs
 from mlla.study.curves import read_curves
 from mlla.study.disagreements import boxes_of, disagreements
 from mlla.study.files import read_json
 from mlla.study.ground_truth import GroundTruth, read_ground_truth
 from mlla.study.scored_runs import ArmRuns, ScoredRun, read_runs
 from mlla.study.sentences import sentence
+from mlla.study.statistics import is_not_worse
+from mlla.study.verdict import MIN_RUNS
 
 # what claims to be better; the other kinds explain
 CLAIMS = ("variant", "added")
@@ -41,11 +45,13 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
     scored = plan["data"]["scored"]
     truth = read_ground_truth(plan["data"]["study_yaml"], scored)
     arms = plan["arms"]
-    runs = {arm["name"]: read_runs(out, arm["name"], plan["seeds"], truth) for arm in arms}
+    runs = {arm["name"]: read_runs(out, Arm.from_dict(arm), plan["seeds"], truth) for arm in arms}
     if not any(of_arm.finished for of_arm in runs.values()):
         raise ValueError(f"no run of the study {out} is finished, so there is nothing to compare")
     found = _compare(arms, runs, plan["margin"])
     baseline = arms[0]["name"]
+    finished = {name: list(of_arm.finished.values()) for name, of_arm in runs.items()}
+    costs = study_costs(out, plan, finished, runtimes)
     content = {
         "format": 1,
         "title": _title(arms, plan),
@@ -58,8 +64,8 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
         "seeds": plan["seeds"],
         "baseline": baseline,
         "margin": plan["margin"],
-        "arms": [_arm(out, arm, runs[arm["name"]]) for arm in arms],
-        "comparisons": _comparisons(arms, runs, found, plan, len(truth.images)),
+        "arms": [_arm(out, arm, runs[arm["name"]], costs[arm["name"]]) for arm in arms],
+        "comparisons": _comparisons(arms, found, costs, plan, len(truth.images)),
         "guards": plan["guards"],
         "command": plan["command"],
         "versions": plan["versions"],
@@ -92,8 +98,8 @@ def _compare(
 
 def _comparisons(
     arms: Sequence[Mapping[str, Any]],
-    runs: Mapping[str, ArmRuns],
     found: Mapping[tuple[str, str], Comparison],
+    costs: Mapping[str, Mapping[str, Any]],
     plan: Mapping[str, Any],
     num_images: int,
 ) -> list[dict[str, Any]]:
@@ -105,6 +111,9 @@ def _comparisons(
     for one in found.values():
         arm, against = one.pair.arm, one.pair.against
         control = controls.get(arm, "") if against == baseline else ""
+        equivalence = None
+        if against == baseline:
+            equivalence = _equivalence(one, plan["margin"], costs[arm]["latency"])
         text = sentence(
             one,
             kind=kinds[arm],
@@ -113,6 +122,7 @@ def _comparisons(
             missing_seeds=[seed for seed in plan["seeds"] if seed not in one.seeds],
             against_control=found.get((arm, control)),
             control=found.get((control, baseline)),
+            equivalence=equivalence,
         )
         entries.append(
             {
@@ -129,26 +139,49 @@ def _comparisons(
                 "smallest_effect": one.smallest_effect,
                 "verdict": one.verdict.value,
                 "needed": vars(one.needed),
-                "equivalence": None,
+                "equivalence": equivalence,
                 "sentence": vars(text),
             }
         )
     return entries
 
 
-def _arm(out: Path, arm: Mapping[str, Any], runs: ArmRuns) -> dict[str, Any]:
+def _equivalence(
+    found: Comparison, margin: float, latency: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Test whether an arm is no worse than the baseline, and faster."""
+    enough = len(found.seeds) >= MIN_RUNS
+    not_worse = is_not_worse(found.difference, margin) if enough else None
+    ratios = {name: one["ratio"] for name, one in latency.items() if one["ratio"] is not None}
+    runtime = next(iter(ratios), None)
+    faster = None if runtime is None else ratios[runtime]["high"] <= 1 - FASTER_THAN
+    return {
+        "margin": margin,
+        "not_worse": not_worse,
+        "faster_than": FASTER_THAN,
+        "runtime": runtime,
+        "ratio": ratios.get(runtime or ""),
+        "faster": faster,
+        "holds": None if not_worse is None or faster is None else not_worse and faster,
+    }
+
+
+def _arm(
+    out: Path, arm: Mapping[str, Any], runs: ArmRuns, cost: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what there is to say of one arm alone."""
     finished = list(runs.finished.values())
     summaries = [run.score.summary for run in finished]
     return {
         **{key: arm[key] for key in ("name", "kind", "control_of", "model", "block", "at", "gate")},
-        "counts": finished[0].outcome["counts"] if finished else None,
+        "counts": finished[0].outcome.counts if finished else None,
         "runs": [_run(out, run) for run in finished],
         "failures": [{"seed": seed, "error": text} for seed, text in runs.failures.items()],
         "unfinished": runs.unfinished,
         "mean": _over_runs(summaries, np.mean),
         "std": _over_runs(summaries, _spread),
-        "curves": read_curves([run.folder / "results.csv" for run in finished]),
+        "cost": cost,
+        "curves": read_curves([run.source / "results.csv" for run in finished]),
     }
 
 
@@ -160,8 +193,8 @@ def _run(out: Path, run: ScoredRun) -> dict[str, Any]:
         "per_class": run.score.per_class,
         "error_types": run.score.error_types,
         "calibration_error": run.score.calibration_error,
-        "train_seconds": run.outcome["train_seconds"],
-        "peak_memory_bytes": run.outcome["peak_memory_bytes"],
+        "train_seconds": run.outcome.train_seconds,
+        "peak_memory_bytes": run.outcome.peak_memory_bytes,
     }
 
 

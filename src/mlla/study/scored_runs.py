@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlla.study.arms import Arm
 from mlla.study.files import read_json
 from mlla.study.ground_truth import GroundTruth
+from mlla.study.run_folder import FAILURE, OUTCOME, PREDICTIONS, Outcome, read_outcome
 from mlla.study.score import Score, score
 
 
@@ -20,7 +21,9 @@ class ScoredRun:
 
     Attributes:
         seed: Its seed.
-        folder: Its folder.
+        folder: Its folder in the study.
+        source: Where it was trained, with weights and results.csv: the same folder, or that of an
+            existing run that was added.
         outcome: What its outcome.json says.
         predictions: Its detections on the scored images, in the format of COCO.
         score: What the evaluator says of them.
@@ -28,7 +31,8 @@ class ScoredRun:
 
     seed: int
     folder: Path
-    outcome: Mapping[str, Any]
+    source: Path
+    outcome: Outcome
     predictions: list[dict[str, Any]]
     score: Score
 
@@ -48,18 +52,12 @@ class ArmRuns:
     unfinished: list[int]
 
 
-def arm_folder(out: Path, name: str) -> Path:
-    """Return the folder of the runs of an arm."""
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-+@") else "_" for c in name)
-    return out / "runs" / safe
-
-
-def read_runs(out: Path, arm: str, seeds: list[int], truth: GroundTruth) -> ArmRuns:
+def read_runs(out: Path, arm: Arm, seeds: list[int], truth: GroundTruth) -> ArmRuns:
     """Read and score the runs of an arm.
 
     Args:
         out: Folder of the study.
-        arm: Name of the arm.
+        arm: The arm.
         seeds: Seeds that it should have.
         truth: The labelled images that the study scores on.
 
@@ -71,15 +69,16 @@ def read_runs(out: Path, arm: str, seeds: list[int], truth: GroundTruth) -> ArmR
     """
     runs = ArmRuns({}, {}, [])
     for seed in seeds:
-        folder = arm_folder(out, arm) / f"seed-{seed}"
-        if (folder / "outcome.json").exists():
-            outcome = read_json(folder / "outcome.json")
-            packed = (folder / "predictions.json.gz").read_bytes()
-            predictions = json.loads(gzip.decompress(packed))
+        folder = out / "runs" / arm.folder / f"seed-{seed}"
+        if (folder / OUTCOME).exists():
+            outcome = read_outcome(folder)
+            existing = read_json(folder / OUTCOME).get("existing")
+            source = Path(existing["folder"]) if existing else folder
+            predictions = json.loads(gzip.decompress((folder / PREDICTIONS).read_bytes()))
             scored = score(truth.coco, predictions)
-            runs.finished[seed] = ScoredRun(seed, folder, outcome, predictions, scored)
-        elif (folder / "failure.json").exists():
-            runs.failures[seed] = str(read_json(folder / "failure.json")["error"])
+            runs.finished[seed] = ScoredRun(seed, folder, source, outcome, predictions, scored)
+        elif (folder / FAILURE).exists():
+            runs.failures[seed] = str(read_json(folder / FAILURE)["error"])
         else:
             runs.unfinished.append(seed)
     return runs

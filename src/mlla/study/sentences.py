@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mlla.study.comparison import Comparison
 from mlla.study.verdict import MAX_IMAGES_FACTOR, MAX_RUNS, MIN_RUNS, Verdict, min_runs
@@ -34,6 +36,7 @@ def sentence(
     missing_seeds: list[int],
     against_control: Comparison | None = None,
     control: Comparison | None = None,
+    equivalence: Mapping[str, Any] | None = None,
 ) -> Text:
     """Say what a comparison allows one to say.
 
@@ -45,6 +48,7 @@ def sentence(
         missing_seeds: Seeds of the study that not both arms have.
         against_control: The arm beside its convolution control.
         control: The convolution control beside the baseline.
+        equivalence: Whether the arm is no worse and faster, with "margin", "ratio" and "runtime".
 
     Returns:
         One to five sentences.
@@ -63,6 +67,8 @@ def sentence(
         )
     if found.verdict is Verdict.SUPPORTED and against_control and control:
         text += _due_to(against_control, control)
+    if equivalence and equivalence["holds"]:
+        text += _equivalent(equivalence)
     return text + _missing(missing_seeds)
 
 
@@ -212,6 +218,19 @@ def _due_to(against_control: Comparison, control: Comparison) -> Text:
         f"Whether the block did it or merely its parameters stays open: beside a plain convolution "
         f"of as many, {name}, the difference is {en}.",
         f"提升来自模块还是仅仅来自参数，尚无定论：与参数量相同的普通卷积 {name} 相差 {zh}。",
+    )
+
+
+def _equivalent(equivalence: Mapping[str, Any]) -> Text:
+    least, runtime = points(equivalence["margin"]), equivalence["runtime"]
+    ratio = equivalence["ratio"]
+    numbers = f"{ratio['median']:.2f}, {ratio['low']:.2f}–{ratio['high']:.2f}"
+    percent = f"{100 * equivalence['faster_than']:.0f}"
+    return Text(
+        f"It is worse by less than {least} points and takes at least {percent} % less time per "
+        f"image ({runtime}, {numbers} times that of the baseline).",
+        f"它的下降不到 {least} 个百分点，且每张图像的耗时至少减少 {percent}%（{runtime}，"
+        f"为基线的 {numbers} 倍）。",
     )
 
 
