@@ -23,6 +23,9 @@ DONE_CODE, FAILED_CODE, BUSY_CODE, INTERRUPTED_CODE = 0, 3, 4, 130
 # asks a worker to end as soon as its standard input does, that is, with the process that started it
 WITH_PARENT = "--with-parent"
 
+# the workers that this process started and that have not ended
+_running: set[subprocess.Popen[bytes]] = set()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -180,15 +183,23 @@ def execute(folder: str, *, device_env: dict[str, str] | None = None) -> dict[st
             stderr=subprocess.STDOUT,
             env=environment,
         )
+        _running.add(worker)
         try:
             code = worker.wait()
         except BaseException:
-            # the end of its input stops it
-            worker.stdin.close()  # type: ignore[union-attr]
+            _stop(worker)
             worker.wait()
             raise
-        worker.stdin.close()  # type: ignore[union-attr]
+        finally:
+            _running.discard(worker)
+            _stop(worker)
     return {"folder": folder, **_result(path, code)}
+
+
+def stop_workers() -> None:
+    """End the workers that wait in other threads of this process; their runs are interrupted."""
+    for worker in tuple(_running):
+        _stop(worker)
 
 
 def record_failure(folder: Path, error: str, traceback: str) -> None:
@@ -211,6 +222,12 @@ def num_attempts(folder: Path) -> int:
     return len(attempts.read_text(encoding="utf-8").splitlines()) if attempts.exists() else 0
 
 
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    """Close the input of a worker, which it takes for the death of its parent."""
+    if worker.stdin is not None:
+        worker.stdin.close()
+
+
 def _result(folder: Path, code: int) -> dict[str, Any]:
     """Return state and error of a worker that left with a code."""
     if code == DONE_CODE and run_state(folder) == "done":
@@ -221,9 +238,11 @@ def _result(folder: Path, code: int) -> dict[str, Any]:
         return {"state": "failed", "error": f"another process is training in {folder}"}
     if code == FAILED_CODE and run_state(folder) == "failed":
         return {"state": "failed", "error": read_json(folder / FAILURE)["error"]}
-    error = f"{_end(code)}; {folder / LOG} has its last words"
+    error = f"{_end(code)}; see {folder / LOG}"
     try:
         record_failure(folder, error, "")
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"failed: {error}\n")
     except OSError as unwritten:
         error = f"{error} ({unwritten})"
     return {"state": "failed", "error": error}
