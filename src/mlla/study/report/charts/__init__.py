@@ -1,0 +1,1 @@
+"""Charts of a report, as text for its page."""
