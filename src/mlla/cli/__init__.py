@@ -20,9 +20,11 @@ COMMANDS = {
     "predict": ("yolo_modes", "draw what a checkpoint finds: model=best.pt source=images/"),
     "track": ("yolo_modes", "follow objects through a video: model=best.pt source=film.mp4"),
     "export": ("yolo_modes", "write another format: model=best.pt format=onnx dynamic=True"),
+    "compare": ("compare", "does it help on my data? data=data.yaml models=yolov8n,yolov8n-mlla"),
     "plug": ("plug", "insert a block, keep every weight: model=yolov8n.pt at=neck out=new.pt"),
     "data": ("data", "convert or check a dataset, or write the demo set"),
     "check": ("check", "tell what is wrong with a pasted attention: FILE.py:Class (runs it)"),
+    "audit": ("audit", "what runs you already have are worth: RUNS_DIR [data=data.yaml]"),
     "models": ("models", "list every model with its parameters and GFLOPs"),
     "doctor": ("doctor", "say what is installed, which devices and fast paths are active"),
 }

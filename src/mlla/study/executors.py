@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+
+from mlla.study.run_folder import stop_workers
 
 NAMES = ("local", "slurm", "ray")
 _POLL_S = 2.0
@@ -69,6 +73,17 @@ def choose_devices(device: str | None, workers: int | None, *, is_local: bool = 
     return Devices(None, tuple(chosen[index % len(chosen)] for index in range(count)))
 
 
+@contextmanager
+def opened(executor: Executor) -> Iterator[Executor]:
+    """Yield an executor and shut it down; after an exception, what runs on it is ended first."""
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=True, cancel_futures=True)
+        raise
+    executor.shutdown()
+
+
 def make_executor(
     kind: str, devices: Devices, options: Mapping[str, Any], *, folder: Path
 ) -> Executor:
@@ -108,13 +123,26 @@ class LocalExecutor(ThreadPoolExecutor):
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
         super().__init__(max_workers=len(environments), thread_name_prefix="run")
+        self._submitted: list[Future[Any]] = []
         self._free: SimpleQueue[dict[str, str]] = SimpleQueue()
         for environment in environments:
             self._free.put(dict(environment))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function, with `device_env`, as soon as a device is free."""
-        return super().submit(self._on_free_device, function, *args, **kwargs)
+        future = super().submit(self._on_free_device, function, *args, **kwargs)
+        self._submitted.append(future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the processes; with `cancel_futures` end them first."""
+        if cancel_futures:
+            super().shutdown(wait=False, cancel_futures=True)
+            # again, as one of them may just have been about to start
+            stop_workers()
+            while futures.wait(self._submitted, timeout=1).not_done:
+                stop_workers()
+        super().shutdown(wait=wait)
 
     def _on_free_device(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         environment = self._free.get()

@@ -1,5 +1,6 @@
 """What must hold before the numbers of a study mean anything, each in one sentence."""
-# the Chinese sentences have the punctuation of Chinese
+
+# the punctuation of Chinese is meant
 # ruff: noqa: RUF001
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlla.study.dataset import StudyData
+from mlla.study.verdict import min_runs
 
 Guard = dict[str, Any]
 PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"
-# with three seeds an arm even the clearest result has a permutation p-value of 0.1
-ENOUGH_SEEDS = 4
 NAMES = (
     "seed_changes_result",
     "seed_reproduces_result",
@@ -24,6 +24,7 @@ NAMES = (
     "one_version",
     "fixed_optimizer",
     "image_lists_fixed",
+    "added_runs_comparable",
 )
 
 
@@ -52,7 +53,12 @@ def replaced(guards: Sequence[Guard], news: Sequence[Guard]) -> list[Guard]:
 
 
 def planned_guards(
-    data: StudyData, *, checkpoint: str, num_seeds: int, settings: Mapping[str, Any]
+    data: StudyData,
+    *,
+    checkpoint: str,
+    num_seeds: int,
+    num_claims: int,
+    settings: Mapping[str, Any],
 ) -> list[Guard]:
     """Return what can be said before anything is trained.
 
@@ -60,6 +66,7 @@ def planned_guards(
         data: The images of the study.
         checkpoint: "best" or "last".
         num_seeds: Runs of each arm.
+        num_claims: Variants that are compared with the baseline.
         settings: Arguments of the trainings.
     """
     return replaced(
@@ -73,7 +80,7 @@ def planned_guards(
         [
             checkpoint_guard(data.scored, checkpoint, data.made_split),
             near_duplicate_guard(data),
-            seeds_guard(num_seeds),
+            seeds_guard(num_seeds, num_claims),
             optimizer_guard(settings),
             lists_guard(data),
         ],
@@ -138,17 +145,18 @@ def near_duplicate_guard(data: StudyData) -> Guard:
     )
 
 
-def seeds_guard(num_seeds: int) -> Guard:
-    """Say whether there are seeds enough for a verdict."""
-    enough = num_seeds >= ENOUGH_SEEDS
+def seeds_guard(num_seeds: int, num_claims: int) -> Guard:
+    """Say whether there are seeds enough for a verdict on so many variants."""
+    needed = min_runs(max(num_claims, 1))
+    enough = num_seeds >= needed
     return guard(
         "enough_seeds",
         PASSED if enough else WARNING,
-        {"seeds": num_seeds, "needed": ENOUGH_SEEDS},
+        {"seeds": num_seeds, "needed": needed, "variants": num_claims},
         f"{num_seeds} seeds an arm"
-        + ("." if enough else f": figures, but no verdict, which takes {ENOUGH_SEEDS}."),
+        + ("." if enough else f": figures, but no verdict, which takes {needed}."),
         f"每个方案 {num_seeds} 个随机种子"
-        + ("。" if enough else f"：只给出数字，不作结论（至少需要 {ENOUGH_SEEDS} 个）。"),
+        + ("。" if enough else f"：只给出数字，不作结论（至少需要 {needed} 个）。"),
     )
 
 

@@ -16,6 +16,12 @@ OPEN = (
     "shear", "perspective", "flipud", "fliplr", "bgr", "mosaic", "mixup", "cutmix", "copy_paste",
     "copy_paste_mode",
 )
+# the arguments of `compare` itself, for a hint at a slip of the pen
+OWN = (
+    "data", "models", "plug", "controls", "seeds", "out", "pretrained", "test", "near_duplicates",
+    "checkpoint", "margin", "workers", "loader_workers", "executor", "runtimes", "language", "add",
+    "trust",
+)
 # fmt: on
 REFUSED = {
     "model": "name the models with models=",
@@ -91,7 +97,7 @@ def refuse_arguments(given: Mapping[str, Any], known: Mapping[str, Any]) -> None
                     f"{key}={value!r} is no argument of training detectors; a comparison predicts "
                     "with all arms in the same way"
                 )
-            near = get_close_matches(key, [*OPEN, *REFUSED], n=3)
+            near = get_close_matches(key, [*OWN, *OPEN, *REFUSED], n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise ValueError(f"unknown argument {key}={value!r}{hint}")
         if key not in known and key != "cls_loss":

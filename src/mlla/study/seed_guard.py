@@ -1,0 +1,142 @@
+"""Trial runs before a study: does a seed change the result, and does the same one repeat it?"""
+
+# the punctuation of Chinese is meant
+# ruff: noqa: RUF001
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlla.study.dataset import read_lists, write_lists
+from mlla.study.guards import FAILED, PASSED, WARNING, Guard, guard
+from mlla.study.run_folder import Outcome, read_outcome
+from mlla.study.training_runs import Run, make_job
+
+# enough for several steps of the optimizer, and an order to differ in
+NUM_BATCHES, MIN_IMAGES, NUM_VALIDATION_IMAGES = 4, 16, 16
+_SEEDS = {"first": 0, "again": 0, "other": 1}
+
+
+def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
+    """Return runs of the baseline over an epoch of few images: two of one seed, one of another.
+
+    Args:
+        plan: The plan.
+        out: Folder of the study; the lists of these images are written.
+    """
+    folder = out / "probe"
+    lists = read_lists(plan["data"]["study_yaml"])
+    batch = plan["settings"]["batch"]
+    few = {
+        "train": _spread(lists["train"], max(NUM_BATCHES * batch, MIN_IMAGES)),
+        "val": _spread(lists["val"], NUM_VALIDATION_IMAGES),
+    }
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    write_lists(folder / "data", few, tuple(plan["data"]["names"]))
+    # the last epochs have no mosaic, and this is the first
+    settings = {**plan["settings"], "epochs": 1, "close_mosaic": 0, "plots": False}
+    changes = {
+        "data": str(folder / "data" / "data.yaml"),
+        "settings": settings,
+        "checkpoint": "last",
+        "scored": "val",
+        "predict": False,
+    }
+    return [
+        Run(
+            f"trial {name}",
+            seed,
+            folder / name,
+            {**make_job(plan, plan["arms"][0], seed), **changes},
+        )
+        for name, seed in _SEEDS.items()
+    ]
+
+
+def judge_trials(runs: Sequence[Run]) -> list[Guard]:
+    """Compare the trial runs.
+
+    Args:
+        runs: Finished runs, as `trial_runs` lists them.
+
+    Returns:
+        The guards "seed_changes_result" and "seed_reproduces_result".
+    """
+    outcomes = {run.folder.name: read_outcome(run.folder) for run in runs}
+    digests = {name: _weights_digest(outcome.folder) for name, outcome in outcomes.items()}
+    return [_changes(outcomes, digests), _reproduces(outcomes, digests)]
+
+
+def _changes(outcomes: Mapping[str, Outcome], digests: Mapping[str, str]) -> Guard:
+    name = "seed_changes_result"
+    same_weights = digests["first"] == digests["other"]
+    same_images = outcomes["first"].seen == outcomes["other"].seen
+    detail = {"same_weights": same_weights, "same_images": same_images}
+    if same_weights or same_images:
+        what = (
+            ("weights", "权重") if same_weights else ("images in the same order", "同样顺序的图像")
+        )
+        return guard(
+            name,
+            FAILED,
+            detail,
+            f"Seeds 0 and 1 gave the same {what[0]} after an epoch: the seeds of this study repeat "
+            "one run, and are no replications.",
+            f"种子 0 和 1 在一个轮次后得到相同的{what[1]}：本研究的各个种子只是重复同一次运行。",
+        )
+    return guard(
+        name,
+        PASSED,
+        detail,
+        "Seeds 0 and 1 gave other images and other weights in a trial epoch.",
+        "在试运行的一个轮次中，种子 0 和 1 得到不同的图像顺序和不同的权重。",
+    )
+
+
+def _reproduces(outcomes: Mapping[str, Outcome], digests: Mapping[str, str]) -> Guard:
+    name = "seed_reproduces_result"
+    same_weights = digests["first"] == digests["again"]
+    same_images = outcomes["first"].seen == outcomes["again"].seen
+    detail = {"same_weights": same_weights, "same_images": same_images}
+    if not same_images:
+        return guard(
+            name,
+            FAILED,
+            detail,
+            "Seed 0 gave other images the second time: the arms of a seed do not see the same.",
+            "种子 0 第二次得到不同的图像，因此同一种子下各方案看到的数据并不相同。",
+        )
+    if not same_weights:
+        return guard(
+            name,
+            WARNING,
+            detail,
+            "Seed 0 gave the same images but other weights the second time: this device does not "
+            "compute in a fixed order, which adds to the spread of all arms alike.",
+            "种子 0 第二次得到相同的图像但不同的权重：该设备的计算顺序不固定，"
+            "这会同样增大所有方案的离散程度。",
+        )
+    return guard(
+        name,
+        PASSED,
+        detail,
+        "Seed 0 gave the same images and the same weights, bit for bit, the second time.",
+        "种子 0 第二次得到相同的图像以及逐位相同的权重。",
+    )
+
+
+def _spread(images: Sequence[Path], number: int) -> tuple[Path, ...]:
+    """Choose images evenly over a list."""
+    number = min(number, len(images))
+    return tuple(images[index * len(images) // number] for index in range(number))
+
+
+def _weights_digest(folder: Path) -> str:
+    # the file itself also holds a time and its own path
+    from mlla.yolo.checked_model import CheckedModel
+    from mlla.yolo.training_state import weights_digest
+
+    network: Any = CheckedModel(folder / "weights" / "last.pt").model
+    return weights_digest(network.state_dict())
