@@ -123,8 +123,7 @@ def _model_file(model: str) -> str:
 
 def _plugged(baseline: Arm, item: str) -> Arm:
     """Read one item of `plug`."""
-    from mlla.yolo.block_names import check_block, imitated
-    from mlla.yolo.user_block import is_user_block, user_block
+    from mlla.yolo.block_names import resolved
 
     text, gate = item.strip(), "zero"
     if text.endswith(tuple(f"@{known}" for known in GATES)):
@@ -144,13 +143,9 @@ def _plugged(baseline: Arm, item: str) -> Arm:
                 f"such as 4-6-9, and as gate {' or '.join(GATES)}"
             )
         at = [int(row) for row in rows] if len(rows) > 1 else int(place)
-    check_block(block)
-    inner = imitated(block) or block
-    folders: tuple[str, ...] = ()
-    if is_user_block(inner):
-        found = user_block(inner)
-        block, folders = block.removesuffix(inner) + found.name, (found.folder,)
-    arm = Arm("", "variant", baseline.model, block, at, gate, None, folders)
+    block, folder = resolved(block)
+    gate = "none" if block == "identity" else gate
+    arm = Arm("", "variant", baseline.model, block, at, gate, None, (folder,) * bool(folder))
     return replace(arm, name=_plug_name(baseline, arm))
 
 
@@ -185,7 +180,7 @@ def _controls(baseline: Arm, variant: Arm) -> Iterator[Arm]:
         yield Arm(name, "convolution", baseline.model, block, "neck", "zero", variant.name)
         return
     shared = replace(variant, control_of=variant.name)
-    if has_parameters(variant.block, variant.python_path):
+    if has_parameters(variant.block):
         control = replace(shared, kind="convolution", block=convolution_like(variant.block))
         yield replace(control, name=_plug_name(baseline, control))
     control = replace(shared, kind="identity", block="identity", gate="none", python_path=())

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,81 +22,135 @@ from ultralytics.nn import tasks
 
 from mlla.yolo.checked_model import CheckedModel
 from mlla.yolo.config import model_config
+from mlla.yolo.control_rows import CONVOLUTION_LIKE, match_parameters
 from mlla.yolo.expand import Config
 from mlla.yolo.rows import INSERTABLE
-from mlla.yolo.user_block import is_user_block, user_block
-
-CONVOLUTION_LIKE = "conv_like"
+from mlla.yolo.user_block import check_user_block, is_user_block, user_block
 
 
 def convolution_like(block: str) -> str:
-    """Return the name of the convolution block that controls for `block` or a model."""
+    """Return the name of the convolutions that control for a block or a model."""
     return f"{CONVOLUTION_LIKE}{'_' if block in INSERTABLE else ':'}{block}"
 
 
 def imitated(block: str) -> str | None:
-    """Return what a convolution block has as many parameters as; None for other blocks."""
+    """Return the block or model whose parameters convolutions match; None for other blocks."""
     rest = block.removeprefix(CONVOLUTION_LIKE)
-    if rest == block or rest[:1] not in ("_", ":"):
-        return None
-    return rest[1:]
+    is_control = rest != block and (block in INSERTABLE or rest.startswith(":"))
+    return rest[1:] if is_control else None
 
 
-def check_block(block: str) -> None:
-    """Raise unless `block` is a name of one of the forms; nothing is imported or built.
+def resolved(block: str, folders: Sequence[str] = ()) -> tuple[str, str]:
+    """Import the class that a name contains, if any, and name it by its module.
+
+    Args:
+        block: A name of one of the forms.
+        folders: What to put at the end of the search path first.
+
+    Returns:
+        The name as configurations have it, and the folder of the class, or "".
 
     Raises:
-        ValueError: If it is not.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the name has none of the forms, or the class cannot be imported.
     """
     inner = imitated(block) or block
-    if inner in INSERTABLE or is_user_block(inner) or block.startswith(f"{CONVOLUTION_LIKE}:"):
-        return
-    raise ValueError(
-        f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}, or name a class of yours "
-        "as FILE.py:Class"
-    )
+    if is_user_block(inner):
+        found = user_block(inner, folders)
+        return block.removesuffix(inner) + found.name, found.folder
+    if inner not in INSERTABLE and inner == block:
+        raise ValueError(
+            f"block={block!r} is unknown; choose from {list(INSERTABLE)}, or name a class of "
+            "yours as FILE.py:Class"
+        )
+    return block, ""
 
 
-def build_block(block: str, width: int, folders: Sequence[str] = ()) -> nn.Module:
-    """Build a block of this package or of the user at a width."""
-    if is_user_block(block):
-        return user_block(block, folders).build(width)
-    return INSERTABLE[block](width, width)
+def name_in_row(block: str) -> str:
+    """Return how a row of a configuration names a block: so that Ultralytics evaluates nothing.
+
+    A class of the user is "package.module.Class"; what convolutions imitate is for readers only.
+    """
+    return re.sub(r"\W+", "_", block) if imitated(block) else block.replace(":", ".")
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Count the numbers that are trained."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def block_arguments(
+    block: str, config: Config, widths: Mapping[int, int], gate: str
+) -> dict[int, list[int]]:
+    """Find what a block needs besides the width where it is inserted.
+
+    Args:
+        block: A name as configurations have it.
+        config: The model that it goes into.
+        widths: Row to the number of channels behind it.
+        gate: "zero" or "none".
+
+    Returns:
+        Row to further arguments of `Inserted`: none, or the form of the convolutions.
+
+    Raises:
+        ValueError: If a class of the user does not fit, or there are no parameters to match.
+    """
+    inner = imitated(block)
+    if inner is None:
+        if is_user_block(block):
+            check_user_block(user_block(block), sorted(set(widths.values())))
+        return {row: [] for row in widths}
+    if inner in INSERTABLE or is_user_block(inner):
+        wanted = {row: _parameters_at(inner, width) for row, width in widths.items()}
+    else:
+        extra = extra_parameters(inner, config)
+        if gate == "zero":
+            extra -= sum(widths.values())
+        if extra <= 0:
+            raise ValueError(
+                f"block={block!r}: {inner} does not have more parameters than this model, so there "
+                "is nothing for convolutions to match"
+            )
+        # parameters of blocks that mix channels grow with the square of the width
+        squares = sum(width**2 for width in widths.values())
+        wanted = {row: round(extra * width**2 / squares) for row, width in widths.items()}
+    return {row: list(match_parameters(wanted[row], widths[row])) for row in widths}
 
 
-def has_parameters(block: str, folders: Sequence[str] = ()) -> bool:
-    """Return whether a block has any parameter; True if it cannot be built at usual widths."""
+def extra_parameters(model: str, baseline: str | Config) -> int:
+    """Count how many parameters a model has more than another, for the classes of the other."""
+    other = config_of(baseline) if isinstance(baseline, str) else baseline
+    config = {**config_of(model), "nc": other["nc"]}
+    return _parameters_of(config) - _parameters_of(other)
+
+
+def has_parameters(block: str) -> bool:
+    """Return whether a block has any; True if it cannot be built at usual widths."""
     for width in (64, 128, 256, 512):
         try:
-            with torch.random.fork_rng(devices=[]):
-                return count_parameters(build_block(block, width, folders)) > 0
+            return _parameters_at(block, width) > 0
         except ValueError:
             continue
     return True
 
 
-def extra_parameters(model: str, baseline: str, num_classes: int | None = None) -> int:
-    """Count how many parameters a model has more than another, at the same number of classes."""
-    with torch.random.fork_rng(devices=[]):
-        counts = [_count(config_of(name), num_classes) for name in (model, baseline)]
-    return counts[0] - counts[1]
-
-
 def config_of(model: str | Path) -> Config:
     """Return the configuration of a checkpoint, or of a model by name or file."""
-    if Path(model).suffix == ".pt":
-        return deepcopy(CheckedModel(model).model.yaml)
-    return model_config(model)
+    path = Path(model)
+    if path.suffix == ".pt":
+        return deepcopy(CheckedModel(path).model.yaml)
+    return model_config(path if path.suffix else path.with_name(f"{path.name}.yaml"))
 
 
-def _count(config: Config, num_classes: int | None) -> int:
-    if num_classes is not None:
-        config = {**config, "nc": num_classes}
+def _parameters_at(block: str, width: int) -> int:
+    with torch.random.fork_rng(devices=[]):
+        if is_user_block(block):
+            return _count(user_block(block).build(width))
+        return _count(INSERTABLE[block](width, width))
+
+
+def _parameters_of(config: Config) -> int:
+    config = deepcopy(config)
     channels = config.get("channels", config.get("ch", 3))
-    rows, _ = tasks.parse_model(deepcopy(config), ch=channels, verbose=False)
-    return count_parameters(rows)
+    with torch.random.fork_rng(devices=[]):
+        return _count(tasks.parse_model(config, ch=channels, verbose=False)[0])
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

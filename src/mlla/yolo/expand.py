@@ -85,7 +85,7 @@ def insert_before_head(config: Config, rows: dict[int, list[Any]]) -> tuple[Conf
 def _insert(
     config: Config, inserted: dict[int, list[Any]], *, before_head: bool
 ) -> tuple[Config, dict[int, int]]:
-    old = _with_absolute_sources(rows_of(config))
+    old = with_absolute_sources(rows_of(config))
     head = len(old) - 1
     # the order of the new network: old rows by number, new ones as ("after", row)
     order: list[tuple[str, int]] = []
@@ -120,8 +120,15 @@ def _insert(
     return {**deepcopy(config), "backbone": new[:split], "head": new[split:]}, row_map
 
 
-def _with_absolute_sources(rows: list[list[Any]]) -> list[list[Any]]:
-    """Replace -1 by the number it stands for; -1 of row 0, the image, stays."""
+def with_absolute_sources(rows: list[list[Any]]) -> list[list[Any]]:
+    """Replace relative sources by the numbers they stand for; -1 of row 0, the image, stays.
+
+    Args:
+        rows: Rows of backbone and head.
+
+    Returns:
+        New rows.
+    """
 
     def absolute(source: int, number: int) -> int:
         return source if source >= 0 or number == 0 else number + source

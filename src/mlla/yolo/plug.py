@@ -8,16 +8,17 @@ from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from ultralytics.engine.model import Model
 from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
+from mlla.yolo.block_names import block_arguments, name_in_row, resolved
 from mlla.yolo.checked_model import CheckedModel
-from mlla.yolo.expand import Config, insert_after, insert_before_head, rows_of
+from mlla.yolo.expand import Config, insert_after, insert_before_head
 from mlla.yolo.model import YOLO
-from mlla.yolo.rows import INSERTABLE
+from mlla.yolo.places import find_places, measure_widths
+from mlla.yolo.rows import Inserted
 from mlla.yolo.rtdetr import RTDETR, is_rtdetr
 from mlla.yolo.transfer import rename_rows
 
@@ -36,7 +37,11 @@ def plug(
 
     Args:
         model: A checkpoint, a YAML or packaged name, or a loaded model, which is left as it is.
-        block: Name of the block: "mlla" or "multiscale_attention".
+        block: "mlla" or "multiscale_attention"; or "FILE.py:Class" or "package.module:Class", a
+            class that is called with the width alone and keeps the shape of a map (B, C, H, W). Or
+            a control: "identity", which has no gate, and "conv_like_mlla",
+            "conv_like_multiscale_attention", "conv_like:FILE.py:Class", plain convolutions of as
+            many parameters; "conv_like:yolov8n-mlla", of as many as that model has more.
         at: "neck", between each row that the head reads and the head; "p5", after the deepest row
             of the backbone; or the numbers of rows, after each of which the block goes.
         gate: "zero", a gate per channel that starts at 0, or "none".
@@ -45,11 +50,11 @@ def plug(
         A new model with the block, a `YOLO` or, where the head is that of RT-DETR, an `RTDETR`.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the block or gate is unknown, there is no such place, the block does not fit
             the width there, or the model was fused.
     """
-    if block not in INSERTABLE:
-        raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
+    block, _ = resolved(block)
     original = YOLO(model) if isinstance(model, str | Path) else model
     if not isinstance(original.model, nn.Module):
         raise ValueError(f"model={model!r} is an exported file; plug needs the .pt or the YAML")
@@ -57,19 +62,8 @@ def plug(
     # is_fused() of Ultralytics counts norms, and takes any small network for a fused one
     if any(isinstance(module, Conv) and not hasattr(module, "bn") for module in network.modules()):
         raise ValueError("the model is fused for inference; load it again and plug before fuse()")
-    config = network.yaml
-    places, before_head = _places(config, at)
-    widths = _widths(network, places)
-    inserted = {
-        place: [1, "Inserted", [widths[place], widths[place], block, gate]] for place in places
-    }
-    insert = insert_before_head if before_head else insert_after
-    extended, row_map = insert(config, inserted)
-    label = at if isinstance(at, str) else "-".join(map(str, places))
-    name = Path(config.get("yaml_file") or "model.yaml").stem
-    extended["yaml_file"] = f"{name}-{block}-{label}.yaml"
-    extended["plug"] = {"block": block, "rows": places, "gate": gate}
-    result = _rebuild(original, extended)
+    extended, row_map = plugged_config(network, block, at, gate)
+    result = rebuilt(original, extended)
     kept = rename_rows(network.state_dict(), row_map)
     missing, unexpected = result.model.load_state_dict(kept, strict=False)
     rows = set(row_map.values())
@@ -79,75 +73,68 @@ def plug(
             "this checkpoint was built by another version of ultralytics, whose rows have other "
             f"weights; {len(lost)} tensors do not fit: {', '.join(lost[:5])}"
         )
+    places = extended["plug"]["rows"]
     LOGGER.info(f"plug: kept {len(kept)} of {len(kept)} tensors, {block} after rows {places}")
     return result
 
 
-def _places(config: Config, at: str | int | Sequence[int]) -> tuple[list[int], bool]:
-    """Return the rows to insert behind, and whether only the head reads the new rows."""
-    head = len(rows_of(config)) - 1
-    if at == "neck":
-        sources = config["head"][-1][0]
-        sources = sources if isinstance(sources, list) else [sources]
-        rows = sorted({row if row >= 0 else head + row for row in sources})
-        if len(config["head"]) == 1:
-            raise ValueError("at='neck': this model has no neck; use at='p5' or row numbers")
-        return rows, True
-    if at == "p5":
-        return [len(config["backbone"]) - 1], False
-    if isinstance(at, str):
-        if not all(part.strip().isdigit() for part in at.split(",")):
-            raise ValueError(f"at={at!r} is unknown; choose 'neck', 'p5' or row numbers like 4,6,9")
-        rows = [int(part) for part in at.split(",")]
-    else:
-        rows = [at] if isinstance(at, int) else list(at)
-    bad = [row for row in rows if not 0 <= row < head]
-    if bad or not rows or len(set(rows)) < len(rows):
-        raise ValueError(
-            f"at={at!r}: rows must be different numbers from 0 to {head - 1}, before the head"
-        )
-    return sorted(rows), False
+def plugged_config(
+    network: Any, block: str, at: str | int | Sequence[int], gate: str
+) -> tuple[Config, dict[int, int]]:
+    """Extend the configuration of a network by a block.
+
+    Args:
+        network: A network of Ultralytics, whose widths are measured.
+        block: A name as `block_names.resolved` returns it.
+        at: See `plug`.
+        gate: See `plug`.
+
+    Returns:
+        The new configuration, and the new number of every row of the network.
+
+    Raises:
+        ValueError: If there is no such place or the block does not fit.
+    """
+    config = network.yaml
+    # a gate in front of nothing would never learn
+    gate = "none" if block == "identity" else gate
+    places, before_head = find_places(config, at)
+    widths = measure_widths(network, places)
+    arguments = block_arguments(block, config, widths, gate)
+    inserted: dict[int, list[Any]] = {}
+    for place, width in widths.items():
+        row = [width, width, name_in_row(block), gate, *arguments[place]]
+        inserted[place] = [1, Inserted.__name__, row]
+    insert = insert_before_head if before_head else insert_after
+    extended, row_map = insert(config, inserted)
+    label = at if isinstance(at, str) else "-".join(map(str, places))
+    name = Path(config.get("yaml_file") or "model.yaml").stem
+    extended["yaml_file"] = f"{name}-{_short(block)}-{label}.yaml"
+    extended["plug"] = {"block": block, "rows": places, "gate": gate}
+    return extended, row_map
 
 
-def _widths(network: Any, places: list[int]) -> dict[int, int]:
-    """Measure the channels behind rows with one small forward pass."""
-    outputs: dict[int, object] = {}
-    hooks = [
-        network.model[place].register_forward_hook(
-            lambda _module, _inputs, output, place=place: outputs.update({place: output})
-        )
-        for place in places
-    ]
-    parameter = next(network.parameters())
-    channels = network.yaml.get("channels", network.yaml.get("ch", 3))
-    modes = {module: module.training for module in network.modules()}
-    try:
-        with torch.no_grad():
-            # older decoders of RT-DETR want at least 300 places
-            network.eval()(parameter.new_zeros(1, channels, 128, 128))
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for hook in hooks:
-            hook.remove()
-    widths = {}
-    for place in places:
-        output = outputs[place]
-        if not isinstance(output, torch.Tensor) or output.dim() != 4:
-            raise ValueError(
-                f"at={place}: row {place} ({network.model[place].type}) does not return one "
-                "feature map; choose a row that does"
-            )
-        widths[place] = output.shape[1]
-    return widths
+def _short(block: str) -> str:
+    """Name a block in the name of a file: by its class or model, without folders."""
+    source, _, name = block.rpartition(":")
+    return ("conv_like_" if source.startswith("conv_like") else "") + Path(name).stem
 
 
-def _rebuild(original: Model, config: Config) -> CheckedModel:
-    """Return a model like `original` around a new network."""
+def rebuilt(original: Model, config: Config) -> CheckedModel:
+    """Return a model like another around a new, untrained network.
+
+    Args:
+        original: A model of Ultralytics, which is left as it is.
+        config: Configuration of the network.
+
+    Returns:
+        A `YOLO` or, where the head is that of RT-DETR, an `RTDETR`.
+    """
     network: Any = original.model
     built: Any = type(network)(deepcopy(config), verbose=False)
     built.train(network.training)
-    for name in ("nc", "names", "args", "task", "stride"):
+    same_classes = config.get("nc") == network.yaml.get("nc")
+    for name in ("args", "task", "stride", *(("nc", "names") if same_classes else ())):
         if hasattr(network, name):
             setattr(built, name, deepcopy(getattr(network, name)))
     result = copy(original)
@@ -158,5 +145,5 @@ def _rebuild(original: Model, config: Config) -> CheckedModel:
     result.overrides = dict(original.overrides)
     result.predictor = result.trainer = result.metrics = None
     result.ckpt, result.ckpt_path = {"model": built}, None
-    result.cfg = result.model_name = config["yaml_file"]
+    result.cfg = result.model_name = config.get("yaml_file", "model.yaml")
     return result

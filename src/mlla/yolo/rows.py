@@ -23,6 +23,7 @@ from mlla.yolo import mamba_yolo_rows as mamba_yolo_rows
 from mlla.yolo import rtdetr_rows as rtdetr_rows
 from mlla.yolo import vss_rows as vss_rows
 from mlla.yolo import yolo11_rows as yolo11_rows
+from mlla.yolo.control_rows import CONVOLUTION_LIKE, PlainConvolutions
 from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
 from mlla.yolo.register import (
     check_parser,
@@ -40,6 +41,7 @@ from mlla.yolo.row_parts import (
     to_grid,
     to_map,
 )
+from mlla.yolo.user_block import user_block
 
 
 @register_scaled
@@ -228,18 +230,25 @@ class Inserted(nn.Module):
 
     Args:
         width: Width of the row it reads from.
-        block: Name of the block; see `INSERTABLE`.
+        block: Name of the block; see `INSERTABLE`. Or "package.module.Class" for one of the user,
+            and "conv_like_..." for convolutions that control for something else.
         gate: "zero", or "none" for y = block(x).
+        *arguments: Further arguments of the block.
 
     Raises:
         ValueError: If the block or the gate is unknown, or the block does not fit the width.
     """
 
-    def __init__(self, width: int, block: str, gate: str) -> None:
+    def __init__(self, width: int, block: str, gate: str, *arguments: int) -> None:
         super().__init__()
-        if block not in INSERTABLE:
-            raise ValueError(f"block={block!r} is unknown; choose from {sorted(INSERTABLE)}")
-        self.block = INSERTABLE[block](width, width)
+        if block in INSERTABLE:
+            self.block = INSERTABLE[block](width, width, *arguments)
+        elif block.startswith(CONVOLUTION_LIKE):
+            self.block = PlainConvolutions(width, width, *arguments)
+        elif "." in block:
+            self.block = user_block(":".join(block.rsplit(".", 1))).build(width)
+        else:
+            raise ValueError(f"block={block!r} is unknown; choose from {list(INSERTABLE)}")
         self.gate = gate_parameter(gate, width)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -250,6 +259,10 @@ class Inserted(nn.Module):
 INSERTABLE: dict[str, type[nn.Module]] = {
     "mlla": MLLABlocks,
     "multiscale_attention": MultiscaleAttention,
+    # the controls of comparisons; how wide the convolutions are stands in the row
+    "identity": nn.Identity,
+    "conv_like_mlla": PlainConvolutions,
+    "conv_like_multiscale_attention": PlainConvolutions,
 }
 
 

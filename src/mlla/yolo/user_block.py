@@ -72,56 +72,68 @@ def user_block(block: str, folders: Sequence[str] = ()) -> UserBlock:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the import fails, another module has the name of the file, or the class is
-            missing or no module of torch.
+            missing, no module of torch, or not to be found again by a checkpoint.
     """
     source, _, name = block.rpartition(":")
     for folder in folders:
-        _make_importable(folder)
+        make_importable(folder)
     module = _import_file(Path(source)) if source.endswith(".py") else _import(source)
-    target = getattr(module, name, None)
-    if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        own = [
-            key
-            for key, value in vars(module).items()
-            if isinstance(value, type)
-            and issubclass(value, nn.Module)
-            and value.__module__ == module.__name__
-        ]
+    classes = _module_classes(module)
+    if name not in classes:
+        own = [key for key, value in classes.items() if value.__module__ == module.__name__]
         near = get_close_matches(name, own, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"block={block!r}: {source} has no class {name} derived from torch.nn.Module; "
             f"it has {', '.join(own) or 'none'}{hint}"
         )
+    target = classes[name]
     # where the class was written, which is what a checkpoint will say
     home = sys.modules[target.__module__]
-    return UserBlock(f"{home.__name__}:{target.__qualname__}", _folder_of(home), target)
+    if home.__name__ == "__main__" or vars(home).get(target.__name__) is not target:
+        raise ValueError(
+            f"block={block!r}: a checkpoint would not find {home.__name__}.{target.__qualname__} "
+            "again; put the class at the top level of a file of its own"
+        )
+    folder = _folder_of(home)
+    if folders and folder not in folders:
+        raise ValueError(
+            f"block={block!r} was found in {folder} and not in {', '.join(folders)}; rename one of "
+            "the files"
+        )
+    return UserBlock(f"{home.__name__}:{target.__name__}", folder, target)
 
 
-def check_user_block(block: UserBlock, width: int) -> None:
-    """Raise unless the block turns a map into one of the same shape; warn if only square ones.
+def check_user_block(block: UserBlock, widths: Sequence[int]) -> None:
+    """Raise unless the block turns maps into maps of the same shape; warn if only square ones.
 
     Args:
         block: The class.
-        width: Channels of the map.
+        widths: Channels of the maps.
 
     Raises:
         ValueError: If the class cannot be built or called, or changes channels or size.
     """
+    oblong = ""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        module = block.build(width).eval()
-        problem = _problem_on(module, width, _SQUARE)
-        if problem:
-            raise ValueError(
-                f"block={block.name!r} does not fit: {problem}; a block takes a map (B, C, H, W) "
-                "and returns one of the same shape"
-            )
-        problem = _problem_on(module, width, _OBLONG)
-    if problem:
+        for width in widths:
+            module = block.build(width).eval()
+            if problem := _problem_on(module, width, _SQUARE):
+                raise ValueError(
+                    f"block={block.name!r} does not fit: {problem}; a block takes a map "
+                    "(B, C, H, W) and returns one of the same shape"
+                )
+            oblong = oblong or _problem_on(module, width, _OBLONG)
+    if oblong:
         LOGGER.warning(
-            f"block={block.name!r}: {problem}. Validation uses such maps unless all images are "
+            f"block={block.name!r}: {oblong}. Validation has such maps unless all images are "
             "square; `mlla check FILE.py:Class` says what is wrong"
         )
+
+
+def _module_classes(module: ModuleType) -> dict[str, type[nn.Module]]:
+    found = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+    return {key: value for key, value in found.items() if issubclass(value, nn.Module)}
 
 
 def _problem_on(module: nn.Module, width: int, size: tuple[int, int]) -> str:
@@ -142,8 +154,11 @@ def _import_file(file: Path) -> ModuleType:
     root = file.parent
     while (root / "__init__.py").exists():
         root = root.parent
-    name = ".".join(file.relative_to(root).with_suffix("").parts)
-    _make_importable(str(root))
+    parts = file.relative_to(root).with_suffix("").parts
+    name = ".".join(parts)
+    if not all(part.isidentifier() for part in parts):
+        raise ValueError(f"block: {file} cannot be imported as {name!r}; rename it to a plain name")
+    make_importable(str(root))
     taken = getattr(sys.modules.get(name), "__spec__", None)
     if name not in sys.modules:
         try:
@@ -181,7 +196,8 @@ def _folder_of(module: ModuleType) -> str:
     return str(file.parents[depth])
 
 
-def _make_importable(folder: str) -> None:
+def make_importable(folder: str) -> None:
+    """Put a folder on the search path of imports."""
     # at the end: a neighbour of the file named random.py must shadow nothing
     if folder not in sys.path:
         sys.path.append(folder)
