@@ -58,11 +58,14 @@ def significant(number: float | None) -> str:
     return f"{number:#.3g}"
 
 
-def spread(low: float | None, high: float | None) -> str:
+def ratio(number: float | None) -> str:
+    """Write how many times as much: 1.08."""
+    return MISSING if number is None else f"{number:.2f}"
+
+
+def between(low: str, high: str) -> str:
     """Write the ends of a range of positive numbers: 11.9-12.8."""
-    if low is None or high is None:
-        return MISSING
-    return f"{significant(low)}{DASH}{significant(high)}"
+    return MISSING if MISSING in (low, high) else f"{low}{DASH}{high}"
 
 
 def trimmed(number: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlla.study.report import numbers, record, tables
 from mlla.study.report.arm_style import ArmStyle
@@ -18,6 +19,8 @@ from mlla.study.report.prose import SOURCES
 
 # what a reader must see first
 _STATES = ("failed", "not checked", "warning", "passed")
+# more arms than this are counted in the title
+MAX_NAMED = 2
 _FOLDER = Path(__file__).parent
 
 
@@ -48,6 +51,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     order = list(styles)
     return environment.get_template("page.html").render(
         language=language,
@@ -64,6 +68,11 @@ def render_page(
         statistics=[texts[f"statistics_{number}"] for number in range(1, 6)],
         sources=SOURCES,
     )
+
+
+def _breakable(text: str) -> Markup:
+    """Let a line end behind the separators inside names."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=\w[-+@_./])(?=\w)", text))
 
 
 def _as_markup(charts: Charts) -> dict[str, Any]:
@@ -88,12 +97,12 @@ def _head(
         key=lambda one: (one["family"] != "baseline", order.index(one["arm"])),
     )
     claims = [one for one in comparisons if one["family"] == "baseline" and one["arm"] in asked]
-    runs = [len(arm["runs"]) for arm in results["arms"]]
-    planned = len(results["seeds"]) * len(runs)
     question = texts["question_one" if len(asked) == 1 else "question_several"]
     names = ", ".join(asked)
+    many = texts["several_arms"].format(count=len(asked))
+    in_title = names if len(asked) <= MAX_NAMED else many
     return {
-        "title": texts["title"].format(arms=names, baseline=results["baseline"], data=data),
+        "title": texts["title"].format(arms=in_title, baseline=results["baseline"], data=data),
         "question": question.format(
             arms=names,
             baseline=results["baseline"],
@@ -105,15 +114,36 @@ def _head(
         "claims": claims,
         "controls": [one for one in comparisons if one not in claims],
         "points_meaning": texts["points_meaning"].format(margin=_margin(results)),
-        "unfinished": texts["unfinished"].format(finished=sum(runs), planned=planned)
-        if sum(runs) < planned
-        else "",
-        "failures": [
-            texts["failed_run"].format(arm=arm["name"], **failure)
-            for arm in results["arms"]
-            for failure in arm["failures"]
+        "unjudged": [
+            texts["unjudged"].format(arm=name, baseline=results["baseline"])
+            for name in asked
+            if name not in [one["arm"] for one in claims]
         ],
+        "unfinished": _unfinished(results, texts),
+        "failures": _failures(results, texts),
     }
+
+
+def _unfinished(results: Mapping[str, Any], texts: Mapping[str, str]) -> str:
+    """Say how far the study is; nothing where it is complete."""
+    finished = sum(len(arm["runs"]) for arm in results["arms"])
+    failed = sum(len(arm["failures"]) for arm in results["arms"])
+    planned = len(results["seeds"]) * len(results["arms"])
+    if finished + failed < planned:
+        return texts["unfinished"].format(finished=finished, planned=planned, failed=failed)
+    return texts["some_failed"].format(planned=planned, failed=failed) if failed else ""
+
+
+def _failures(results: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
+    """Name the runs that failed, those of one arm and one reason together."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for arm in results["arms"]:
+        for failure in arm["failures"]:
+            seeds.setdefault((arm["name"], failure["error"]), []).append(failure["seed"])
+    return [
+        texts["failed_runs"].format(arm=arm, seeds=", ".join(map(str, of)), error=error)
+        for (arm, error), of in seeds.items()
+    ]
 
 
 def _guards(results: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
@@ -154,10 +184,10 @@ def _tables(
 ) -> dict[str, Any]:
     """Return the tables, and the errors of timing that belong to one of them."""
     equivalence = tables.equivalence_table(results, texts)
-    title = ""
+    rule = ""
     if equivalence is not None:
         asked = next(one["equivalence"] for one in results["comparisons"] if one["equivalence"])
-        title = texts["equivalence"].format(
+        rule = texts["equivalence_rule"].format(
             margin=numbers.trimmed(100 * asked["margin"]),
             share=numbers.trimmed(100 * (1 - asked["faster_than"])),
         )
@@ -172,7 +202,7 @@ def _tables(
             if time and time.get("error")
         ],
         "equivalence": equivalence,
-        "equivalence_title": title,
+        "equivalence_rule": rule,
         "classes": tables.class_tables(results, order, texts),
         "errors": tables.error_tables(results, order, texts),
         "power": tables.power_table(results, texts),

@@ -12,10 +12,11 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from mlla.study.report.box_matching import Box, match_boxes
+from mlla.study.report.charts.canvas import text_width
 
 MAX_ROWS, MAX_SIDE_PX, QUALITY = 8, 480, 80
-# boxes are named where the names of so few can be told apart
-MAX_NAMED_BOXES = 8
+# letters in parts of the width of the image
+_LETTERS = 0.042
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,21 @@ class DrawnBox:
 
 
 @dataclass(frozen=True)
+class Caption:
+    """What stands at a box.
+
+    Attributes:
+        left: In pixels.
+        bottom: Of the letters, in pixels.
+        text: The words.
+    """
+
+    left: float
+    bottom: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One image with the boxes of one author.
 
@@ -47,13 +63,13 @@ class Panel:
         title: Who drew them.
         summary: How many there are.
         boxes: The boxes.
-        is_named: Whether there is room for names.
+        captions: Of those boxes that have room for one.
     """
 
     title: str
     summary: str
     boxes: list[DrawnBox]
-    is_named: bool
+    captions: list[Caption]
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ class Picture:
         problem: Why not.
         width: Of the scaled image in pixels.
         height: Of the scaled image in pixels.
+        letters: Size of the captions in pixels.
         panels: Labels, baseline and arm.
     """
 
@@ -76,6 +93,7 @@ class Picture:
     problem: str
     width: int
     height: int
+    letters: float
     panels: list[Panel]
 
 
@@ -110,29 +128,19 @@ def _picture(entry: Mapping[str, Any], baseline: str, texts: Mapping[str, str]) 
     except Exception as error:
         why = str(getattr(error, "strerror", None) or error)
         problem = texts["no_image"].format(image=entry["image"], why=why)
-        return Picture(title, entry["image"], None, problem, 0, 0, [])
-    boxes = entry["boxes"]
-    labels = boxes["truth"]
-    panels = [
-        Panel(
-            texts["truth"],
-            texts["objects"].format(objects=len(labels)),
-            _drawn("labelled", labels, factor),
-            len(labels) <= MAX_NAMED_BOXES,
-        )
-    ]
+        return Picture(title, entry["image"], None, problem, 0, 0, 0.0, [])
+    labels = _drawn("labelled", entry["boxes"]["truth"], factor)
+    summary = texts["objects"].format(objects=len(labels))
+    panels = [Panel(texts["truth"], summary, labels, _captions(labels, width))]
     for name, who in ((baseline, "baseline"), (entry["arm"], "arm")):
-        found = match_boxes(labels, boxes[who])
+        found = match_boxes(entry["boxes"]["truth"], entry["boxes"][who])
         summary = texts["found"].format(
             hits=len(found.hits), objects=len(labels), false=len(found.false)
         )
-        drawn = [
-            *_drawn("missed", found.missed, factor),
-            *_drawn("hit", found.hits, factor),
-            *_drawn("false", found.false, factor),
-        ]
-        panels.append(Panel(name, summary, drawn, len(drawn) <= MAX_NAMED_BOXES))
-    return Picture(title, entry["image"], jpeg, "", width, height, panels)
+        parts = {"missed": found.missed, "hit": found.hits, "false": found.false}
+        boxes = [box for kind, of in parts.items() for box in _drawn(kind, of, factor)]
+        panels.append(Panel(name, summary, boxes, _captions(boxes, width)))
+    return Picture(title, entry["image"], jpeg, "", width, height, _LETTERS * width, panels)
 
 
 def _scaled(file: str) -> tuple[str, float, tuple[int, int]]:
@@ -156,3 +164,27 @@ def _drawn(kind: str, boxes: Sequence[Box], factor: float) -> list[DrawnBox]:
         name = f"{box['name']} {box['score']:.2f}" if "score" in box else box["name"]
         drawn.append(DrawnBox(kind, left, top, width, height, name))
     return drawn
+
+
+def _captions(boxes: Sequence[DrawnBox], image_width: float) -> list[Caption]:
+    """Place captions above boxes, inside the image, and leave out those that would overlap."""
+    letters = _LETTERS * image_width
+    placed: list[tuple[float, float, float]] = []
+    captions = []
+    for box in boxes:
+        if box.kind == "missed":
+            continue
+        # the class of a match is that of its label
+        text = box.name.rpartition(" ")[2] if box.kind == "hit" else box.name
+        length = text_width(text, letters)
+        left = max(0.0, min(box.left, image_width - length))
+        bottom = max(box.top - 0.25 * letters, letters)
+        if all(
+            left > other_left + other_length
+            or other_left > left + length
+            or abs(bottom - other_bottom) > letters
+            for other_left, other_bottom, other_length in placed
+        ):
+            placed.append((left, bottom, length))
+            captions.append(Caption(round(left, 1), round(bottom, 1), text))
+    return captions

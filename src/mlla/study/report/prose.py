@@ -33,16 +33,17 @@ PROSE: dict[str, tuple[str, str]] = {
         "没有记录任何检查项：种子、数据泄漏和权重挑选的情况均不清楚。",
     ),
     "guards_good": ("All {all} guards passed.", "{all} 项检查全部通过。"),
-    "nothing_compared": (
-        "There is nothing to compare yet: it takes finished runs of the baseline and of another "
-        "arm with the same seed.",
-        "目前没有可比较的内容：需要基线和另一个方案在同一种子下都有完成的训练。",
+    "unjudged": (
+        "{arm} has no finished run with a seed that {baseline} has finished too.",
+        "{arm} 与 {baseline} 没有在同一种子下都完成的训练。",
     ),
     "unfinished": (
-        "{finished} of {planned} runs are finished; the figures will change as the others follow.",
-        "已完成 {finished} / {planned} 次训练；其余完成后数字还会变化。",
+        "{finished} of {planned} runs are finished and {failed} failed; the figures will change "
+        "as the others follow.",
+        "已完成 {finished} / {planned} 次训练，{failed} 次失败；其余完成后数字还会变化。",
     ),
-    "failed_run": ("{arm}, seed {seed}: {error}", "{arm}，种子 {seed}：{error}"),
+    "some_failed": ("{failed} of {planned} runs failed.", "{planned} 次训练中有 {failed} 次失败。"),
+    "failed_runs": ("{arm}, seed {seeds}: {error}", "{arm}，种子 {seeds}：{error}"),
     "failed_rule": (
         "Failed runs count for nothing. Every difference rests on the seeds that both of its "
         "arms have finished; the mean of an arm is over its own finished runs.",
@@ -51,7 +52,7 @@ PROSE: dict[str, tuple[str, str]] = {
     ),
     "runs_equal": ("{runs} per arm", "每个方案 {runs}"),
     "runs_between": ("{low} to {high} seeds per arm", "每个方案 {low} 至 {high} 个种子"),
-    "sample": ("n = {runs}, {images} scored images.", "n = {runs}，{images} 张评测图像。"),
+    "sample": ("n = {runs}, {images} scored images.", "n：{runs}，{images} 张评测图像。"),
     "forest_caption": (
         "Dot: difference of mean AP, arm minus the other. Line: its 95 % interval over images "
         "and seeds, with an arrow where it goes on. Grey: smaller than {margin} points. Hollow "
@@ -109,11 +110,10 @@ PROSE: dict[str, tuple[str, str]] = {
         "输入 {imgsz} 像素、批大小 1 时每张图像的耗时：中位数、第一至第三四分位数，以及逐轮与基线"
         "之比的中位数。",
     ),
-    "equivalence": (
-        "As good and faster? An arm passes if the 95 % lower bound of its difference is above "
-        "−{margin} points, and it takes at most {share} % of the time.",
-        "同样好且更快？若差异的 95% 单侧下界高于 −{margin} 个百分点，且耗时不超过基线的 {share}%"
-        "，则通过。",
+    "equivalence_rule": (
+        "An arm passes if the 95 % lower bound of its difference is above −{margin} points, and "
+        "it takes at most {share} % of the time.",
+        "若差异的 95% 单侧下界高于 −{margin} 个百分点，且耗时不超过基线的 {share}%，则通过。",
     ),
     "classes_caption": (
         "AP in points, mean over the runs, and in brackets the difference to the baseline. No "

@@ -69,7 +69,7 @@ def _models(results: Mapping[str, Any], order: Sequence[str], texts: Mapping[str
         ]
         for name in order
     ]
-    return Table([texts[key] for key in keys], rows, arms=True)
+    return Table([texts[key] for key in keys], rows, arms=True, text=True)
 
 
 def _data_notes(data: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:

@@ -26,11 +26,13 @@ class Table:
         columns: Titles; the first is that of the rows' names.
         rows: Cells; the first of each row is its name.
         arms: Whether the rows are arms, and so have colours.
+        text: Whether the cells are words rather than numbers.
     """
 
     columns: list[str]
     rows: list[list[str]]
     arms: bool
+    text: bool = False
 
 
 def accuracy_table(results: Results, order: Sequence[str], texts: Texts) -> Table:
@@ -87,14 +89,16 @@ def time_tables(results: Results, order: Sequence[str], texts: Texts) -> dict[st
         rows = []
         for name in order:
             time = times_of(arms[name]).get(runtime) or {}
-            ratio = time.get("ratio") or {}
+            ratios = time.get("ratio") or {}
+            ends = [numbers.significant(time.get(key)) for key in ("low_ms", "high_ms")]
+            ratio_ends = [numbers.ratio(ratios.get(key)) for key in ("low", "high")]
             rows.append(
                 [
                     name,
                     numbers.significant(time.get("median_ms")),
-                    numbers.spread(time.get("low_ms"), time.get("high_ms")),
-                    numbers.significant(ratio.get("median")),
-                    numbers.spread(ratio.get("low"), ratio.get("high")),
+                    numbers.between(*ends),
+                    numbers.ratio(ratios.get("median")),
+                    numbers.between(*ratio_ends),
                 ]
             )
         keys = ("arm", "time", "quartiles", "ratio", "quartiles")

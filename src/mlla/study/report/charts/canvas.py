@@ -97,7 +97,7 @@ def write(figure: Figure, text: str, left: float, top: float, **changes: Any) ->
 def text_width(text: str, size_px: float = TEXT_PX) -> float:
     """Estimate, rather too large than too small, how wide a line of text is in pixels."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return size_px * (wide + 0.6 * (len(text) - wide))
+    return size_px * (wide + 0.57 * (len(text) - wide))
 
 
 def wrap(text: str, width_px: float, size_px: float = TEXT_PX) -> list[str]:

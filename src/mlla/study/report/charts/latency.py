@@ -19,7 +19,7 @@ from mlla.study.report.charts.canvas import (
     write,
 )
 
-_WIDTH_PX, _PLOT_PX, _LEFT_PX, _TOP_PX, _AXIS_PX = 720, 300, 52, 30, 54
+_WIDTH_PX, _PLOT_PX, _LEFT_PX, _TOP_PX, _AXIS_PX = 800, 300, 52, 30, 54
 _KEY_PX, _MAX_KEY_PX = 28, 250
 # times closer than this are shown as close
 _MIN_RELATIVE_RANGE = 0.25

@@ -20,7 +20,7 @@ from mlla.study.report.charts.canvas import (
     write,
 )
 
-WIDTH_PX, MAX_LABEL_PX = 720, 210
+WIDTH_PX, MAX_LABEL_PX = 800, 200
 _TOP_PX, _AXIS_PX, _GAP_PX = 26, 52, 14
 
 
@@ -97,7 +97,9 @@ def new_row_chart(rows: Sequence[Row], columns: Sequence[str], x_label: str) -> 
         middle = top + height / 2
         for index, line in enumerate(of):
             place = _TOP_PX + middle + LINE_PX * (index - (len(of) - 1) / 2)
-            write(figure, line, 0, place, weight="bold" if row.is_heading else "normal")
+            # a heading may reach across the axes
+            style = {"weight": "bold", "backgroundcolor": "white"} if row.is_heading else {}
+            write(figure, line, 0, place, **style)
         for text, side in zip(row.figures, right_sides, strict=False):
             write(figure, text, side, _TOP_PX + middle, ha="right", fontsize=SMALL_TEXT_PX)
         middles.append(middle)
