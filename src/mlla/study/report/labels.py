@@ -111,7 +111,9 @@ LABELS: dict[str, tuple[str, str]] = {
     "both": ("both", "两者皆是"),
     "yes": ("yes", "是"),
     "no": ("not shown", "未证实"),
-    "not_measured": ("not measured", "未测量"),
+    "unknown": ("cannot tell", "无法判断"),
+    "process": ("of the process", "进程内存"),
+    "cuda": ("of the GPU", "显存"),
     # types of error
     "Cls": ("wrong class", "类别错误"),
     "Loc": ("box badly placed", "定位不准"),

@@ -120,7 +120,7 @@ def _picture(entry: Mapping[str, Any], baseline: str, texts: Mapping[str, str]) 
     """Scale one image and its boxes."""
     gain = entry["gain"]
     title = texts["gain" if gain > 0 else "loss"].format(
-        arm=entry["arm"], gain=f"{abs(gain):.3g}", seed=entry["seed"]
+        arm=entry["arm"], gain=f"{abs(gain):.2g}", seed=entry["seed"]
     )
     try:
         jpeg, factor, (width, height) = _scaled(entry["image"])

@@ -99,33 +99,50 @@ PROSE: dict[str, tuple[str, str]] = {
         "越小越好。",
     ),
     "cost_caption": (
-        "At {imgsz} pixels. Training time and memory: mean over the runs. Tensors at the start "
-        "that equal those of the baseline of the same seed, and pretrained tensors kept.",
-        "输入 {imgsz} 像素。训练时间和内存为各次训练的均值。后两列：初始时与同一种子的基线相同的"
-        "张量数，以及保留的预训练张量数。",
+        "At {imgsz} pixels. Training time: mean over the runs; memory: the largest of them, "
+        "{memory}. Tensors at the start that equal those of the baseline of the same seed, and "
+        "pretrained tensors kept.",
+        "输入 {imgsz} 像素。训练时间为各次训练的均值，内存取最大值（{memory}）。后两列：初始时与"
+        "同一种子的基线相同的张量数，以及保留的预训练张量数。",
     ),
     "times_caption": (
-        "Time per image at {imgsz} pixels and a batch of 1: median, first to third quartile, and "
-        "the median of the ratios to the baseline, taken round by round.",
-        "输入 {imgsz} 像素、批大小 1 时每张图像的耗时：中位数、第一至第三四分位数，以及逐轮与基线"
-        "之比的中位数。",
+        "Time per image at {imgsz} pixels and a batch of 1: median, first to third quartile; and "
+        "the median ratio to the baseline in the same round, with its 95 % interval.",
+        "输入 {imgsz} 像素、批大小 1 时每张图像的耗时：中位数、第一至第三四分位数；以及与同一轮中"
+        "基线之比的中位数及其 95% 区间。",
+    ),
+    "gflops_disagree": (
+        "{arm}: the two counters of GFLOPs disagree, so one of them misses an operation.",
+        "{arm}：两种 GFLOPs 计数不一致，其中之一漏计了某个算子。",
+    ),
+    "not_measured": (
+        "{arm}: parts of the cost were not measured: {error}",
+        "{arm}：部分开销未能测量：{error}",
+    ),
+    "measured_on": (
+        "{runtime} {version} on {device}, {threads} threads, {rounds} rounds.",
+        "{runtime} {version}，{device}，{threads} 线程，{rounds} 轮。",
     ),
     "equivalence_rule": (
-        "An arm passes if the 95 % lower bound of its difference is above −{margin} points, and "
-        "it takes at most {share} % of the time.",
-        "若差异的 95% 单侧下界高于 −{margin} 个百分点，且耗时不超过基线的 {share}%，则通过。",
+        "An arm is no worse if the 95 % lower bound of its difference is above −{margin} points, "
+        "and {percent} % faster if the interval of its ratio in {runtime} ends at {share} or "
+        "below.",
+        "若差异的 95% 单侧下界高于 −{margin} 个百分点，则视为不更差；若在 {runtime} 中耗时之比的"
+        "区间上限不超过 {share}，则视为快 {percent}%。",
     ),
     "classes_caption": (
-        "AP in points, mean over the runs, and in brackets the difference to the baseline. No "
-        "test is made here: of many classes some differ by chance.",
-        "AP（百分点），为各次训练的均值；括号内为与基线之差。此处不做检验：类别一多，总有一些因偶"
-        "然而不同。",
+        "AP in points, mean over the runs; in brackets the difference to the baseline over the "
+        "seeds that both have finished. No test is made here: of many classes some differ by "
+        "chance.",
+        "AP（百分点），为各次训练的均值；括号内为在两者都完成的种子上与基线之差。此处不做检验：类"
+        "别一多，总有一些因偶然而不同。",
     ),
     "errors_caption": (
         "AP at IoU 0.5 in points that would be gained if errors of this type were gone (TIDE), "
-        "mean over the runs, and in brackets the difference to the baseline; less is better.",
-        "若消除该类错误，IoU 0.5 处的 AP 可提高的百分点（TIDE），为各次训练的均值；括号内为与基线"
-        "之差；越小越好。",
+        "mean over the runs; in brackets the difference to the baseline over the seeds that both "
+        "have finished. Less is better.",
+        "若消除该类错误，IoU 0.5 处的 AP 可提高的百分点（TIDE），为各次训练的均值；括号内为在两者"
+        "都完成的种子上与基线之差；越小越好。",
     ),
     "pictures_caption": (
         "Chosen because the arms differ most here, so they are no sample of the others. "
@@ -139,11 +156,13 @@ PROSE: dict[str, tuple[str, str]] = {
         "没有任何图像上该方案与基线找到的目标数不同。",
     ),
     "power_caption": (
-        "Smallest effect: the true difference that a study like this finds four times out of "
-        "five. The last columns say about how many seeds, or else how many images, would decide "
-        "what is still open: orders of magnitude, not promises.",
-        "最小可发现差异：这样规模的研究有五分之四的把握发现的真实差异。后两列：尚无定论时，大约需"
-        "要多少种子，或多少图像才能下结论；只是数量级，并非承诺。",
+        "Smallest effect: the true gain that a study like this calls supported four times out of "
+        "five; {missing}: none, however large, with so few seeds. The last columns say about how "
+        "many seeds, or else how many images, would decide what is still open: orders of "
+        "magnitude, not promises.",
+        "最小可发现差异：这样规模的研究有五分之四的把握判为“得到支持”的真实提升；{missing}：种子"
+        "太少，再大的提升也无法证实。后两列：尚无定论时，大约需要多少种子，或多少图像才能下结论；"
+        "只是数量级，并非承诺。",
     ),
     "checkpoint_best_test": (
         "best.pt: the validation images chose the epoch, and other images, the test split, are "

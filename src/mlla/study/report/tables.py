@@ -101,7 +101,7 @@ def time_tables(results: Results, order: Sequence[str], texts: Texts) -> dict[st
                     numbers.between(*ratio_ends),
                 ]
             )
-        keys = ("arm", "time", "quartiles", "ratio", "quartiles")
+        keys = ("arm", "time", "quartiles", "ratio", "interval")
         tables[runtime] = Table([texts[key] for key in keys], rows, arms=True)
     return tables
 
@@ -147,7 +147,7 @@ def equivalence_table(results: Results, texts: Texts) -> Table | None:
     if not asked:
         return None
     first = asked[0]["equivalence"]
-    words = {True: texts["yes"], False: texts["no"], None: texts["not_measured"]}
+    words = {True: texts["yes"], False: texts["no"], None: texts["unknown"]}
     rows = [
         [one["arm"], *(words[one["equivalence"][key]] for key in ("not_worse", "faster", "holds"))]
         for one in asked
