@@ -9,7 +9,6 @@ pytest.importorskip("scipy")
 from mlla.study.average_precision import (
     average_precision,
     average_precision_reference,
-    mean_average_precision,
 )
 from mlla.study.simulated import World, draw_run, draw_test_set
 from mlla.study.statistics import (
@@ -19,7 +18,6 @@ from mlla.study.statistics import (
     holm,
     is_not_worse,
     permutation_p_value,
-    smallest_effect,
 )
 
 
@@ -136,43 +134,9 @@ def found_with(estimate: float, error: float) -> Difference:
     return Difference(estimate, 0, 0, error, 1e9, 0, 0)
 
 
-def test_smallest_effect_is_the_textbook_value() -> None:
-    # 1.960 + 0.842 standard errors
-    assert smallest_effect(found_with(0, 1.0)) == pytest.approx(2.8016, abs=1e-4)
-
-
 def test_not_worse_needs_the_whole_interval_above_the_margin() -> None:
     assert is_not_worse(found_with(0.0, 0.1), 0.2)
     assert not is_not_worse(found_with(0.0, 0.1), 0.16)
     assert not is_not_worse(found_with(0.5, 1.0), 1.0)
     with pytest.raises(ValueError, match="margin=0"):
         is_not_worse(found_with(0.0, 0.1), 0)
-
-
-def simulated_study(
-    world: World, seeds: int, num_images: int, effect: float, seed: int
-) -> tuple[Difference, float]:
-    """Return what the statistics say of one simulated study."""
-    generator = np.random.default_rng(seed)
-    images = draw_test_set(world, num_images, generator)
-    everything, copies = np.ones((1, num_images), int), draw_images(num_images, 300, seed=seed)
-    full, resampled = [], []
-    for skill in (0.3, 0.3 + effect):
-        runs = [draw_run(world, images, skill, generator) for _ in range(seeds)]
-        full.append(
-            np.array([mean_average_precision(average_precision(r, everything))[0] for r in runs])
-        )
-        resampled.append(
-            np.stack([mean_average_precision(average_precision(r, copies)) for r in runs], axis=1)
-        )
-    return difference(*full, *resampled), permutation_p_value(*full)
-
-
-def test_intervals_of_simulated_studies_cover_the_truth() -> None:
-    # binomial: 120 intervals at 95 % miss more than 13 times once in a thousand such tests
-    found = [simulated_study(World(), 4, 50, 0.0, 1000 + i)[0] for i in range(120)]
-    missed = sum(not one.low <= 0 <= one.high for one in found)
-    assert missed <= 13
-    # and they are not simply wide
-    spread = np.std([one.estimate for one in found])
-    assert np.mean([one.standard_error for one in found]) == pytest.approx(spread, rel=0.25)

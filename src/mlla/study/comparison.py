@@ -10,6 +10,7 @@ import numpy as np
 
 from mlla.study.average_precision import average_precision, mean_average_precision
 from mlla.study.matches import Matches
+from mlla.study.power import smallest_effect
 from mlla.study.statistics import (
     Difference,
     difference,
@@ -17,7 +18,6 @@ from mlla.study.statistics import (
     draw_images,
     holm,
     permutation_p_value,
-    smallest_effect,
 )
 from mlla.study.verdict import Needed, Verdict, judge, needed
 
@@ -59,7 +59,8 @@ class Comparison:
         num_claims: Comparisons that were corrected together with this one, itself included.
         p_value: Of the exact permutation test over runs.
         adjusted_p_value: The same after Holm's correction for the claims of the family.
-        smallest_effect: The difference that a study like this finds four times out of five.
+        smallest_effect: The true gain that a study like this calls supported four times out of
+            five; infinite where it never could.
         verdict: What this allows one to say.
         needed: What would decide it.
     """
@@ -206,7 +207,7 @@ def _compare(
         num_claims,
         p_value,
         p_value,
-        smallest_effect(gap),
+        smallest_effect(gap, num_runs=len(seeds), num_claims=num_claims),
         Verdict.TOO_LITTLE_DATA,
         needed(
             gap,

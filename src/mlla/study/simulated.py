@@ -6,13 +6,15 @@ than others. Skill less difficulty decides how well a box fits and, with noise, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mlla.study.average_precision import average_precision, mean_average_precision
 from mlla.study.matches import Matches
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+BASELINE_SKILL = 0.3
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,56 @@ def draw_run(
     np.add.at(objects, (images.category, images.image), 1)
     hit = fit[order] >= IOU_THRESHOLDS[:, None]
     return Matches(first, image[order], score[order], hit, np.zeros_like(hit), objects)
+
+
+def draw_study(
+    world: World, num_seeds: int, num_images: int, effect: float, generator: np.random.Generator
+) -> dict[str, dict[int, Matches]]:
+    """Draw a study of two arms, "baseline" and "arm", whose skill is higher by `effect`."""
+    images = draw_test_set(world, num_images, generator)
+    return {
+        name: {
+            seed: draw_run(world, images, BASELINE_SKILL + shift, generator)
+            for seed in range(num_seeds)
+        }
+        for name, shift in (("baseline", 0.0), ("arm", effect))
+    }
+
+
+class Truth:
+    """Mean AP over all images and seeds, as very many images tell it.
+
+    Args:
+        world: What varies; whatever its spread over seeds.
+        num_images: Images to estimate from.
+    """
+
+    def __init__(self, world: World = World(), num_images: int = 4000) -> None:
+        generator = np.random.default_rng(12345)
+        images = draw_test_set(world, num_images, generator)
+        everything = np.ones((1, num_images), dtype=np.int64)
+        fixed = replace(world, seed_spread=0.0)
+        self.skills = np.linspace(BASELINE_SKILL - 0.6, BASELINE_SKILL + 1.2, 37)
+        noisy = [
+            mean_average_precision(
+                average_precision(draw_run(fixed, images, skill, generator), everything)
+            )[0]
+            for skill in self.skills
+        ]
+        # smooth, as the true curve is
+        self.curve = np.polynomial.Polynomial.fit(self.skills, noisy, 5)
+
+    def difference(self, effect: float, seed_spread: float) -> float:
+        """Return the true difference of mean AP between two arms."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+        means = [
+            np.average(self.curve(BASELINE_SKILL + shift + seed_spread * nodes), weights=weights)
+            for shift in (0.0, effect)
+        ]
+        return float(means[1] - means[0])
+
+    def effect(self, difference: float, seed_spread: float) -> float:
+        """Return the effect on skill that makes a difference of mean AP."""
+        effects = np.linspace(0.0, 1.0, 101)
+        differences = [self.difference(effect, seed_spread) for effect in effects]
+        return float(np.interp(difference, differences, effects))

@@ -172,22 +172,6 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def smallest_effect(found: Difference, *, level: float = 0.05, power: float = 0.8) -> float:
-    """Return the true difference that a study like this finds with the given probability.
-
-    Args:
-        found: The difference of the study, for its standard error.
-        level: Of the two-sided test.
-        power: Probability to find it.
-
-    Returns:
-        The difference, in the unit of the scores.
-    """
-    freedom = found.degrees_of_freedom
-    quantiles = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)
-    return found.standard_error * float(quantiles)
-
-
 def is_not_worse(found: Difference, margin: float, *, level: float = 0.05) -> bool:
     """Test whether the second arm is worse by less than a margin.
 

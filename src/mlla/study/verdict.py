@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import comb
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -111,22 +112,29 @@ def needed(
     """
     target = max(abs(found.estimate), margin)
 
-    def finds_it(runs: int, images: int) -> bool:
+    def finds_it(runs: Any, images: Any) -> np.ndarray:
         over_seeds = found.seed_variance * num_runs / runs
         over_images = found.image_variance * num_images / images
         variance = over_seeds + over_images
-        if variance == 0:
-            return True
-        freedom = 2 * (runs - 1) * (variance / over_seeds) ** 2 if over_seeds else np.inf
-        quantiles = stats.t.ppf(0.975, freedom) + stats.t.ppf(power, freedom)
-        return bool(quantiles * np.sqrt(variance) <= target)
+        share = over_seeds / np.maximum(variance, 1e-30)
+        # without spread over seeds Student's quantiles are those of the normal distribution
+        freedom = 2 * (runs - 1) / np.maximum(share, 1e-6) ** 2
+        interval = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        # about what the permutation test demands: it sees the runs alone
+        corrected = stats.t.ppf(1 - 0.025 / num_claims, 2 * (runs - 1))
+        permutation = corrected * np.sqrt(over_seeds)
+        luck = stats.t.ppf(power, freedom) * np.sqrt(variance)
+        return np.maximum(interval, permutation) + luck <= target
 
     fewest = min_runs(num_claims)
-    more = range(max(fewest, num_runs + 1), MAX_RUNS + 1)
-    runs = next((n for n in more if finds_it(n, num_images)), None)
+    more_runs = np.arange(max(fewest, num_runs + 1), MAX_RUNS + 1)
+    runs = _first(more_runs, finds_it(more_runs, num_images))
     if num_runs < fewest:
         # no number of images makes up for a permutation test that cannot succeed
         return Needed(runs, None)
     sizes = np.geomspace(num_images + 1, MAX_IMAGES_FACTOR * num_images, 200).astype(int)
-    images = next((int(n) for n in np.unique(sizes) if finds_it(num_runs, int(n))), None)
-    return Needed(runs, images)
+    return Needed(runs, _first(sizes, finds_it(num_runs, sizes)))
+
+
+def _first(numbers: np.ndarray, enough: np.ndarray) -> int | None:
+    return int(numbers[enough.argmax()]) if enough.any() else None
