@@ -26,15 +26,17 @@ PARAMETERS = {"baseline": 3_012_018, "variant": 3_112_018, "convolution": 3_111_
 def arm(name: str, kind: str, **changes: Any) -> dict[str, Any]:
     """Return an arm as study.json holds it."""
     plain = {"block": None, "at": None, "gate": None, "control_of": None, "python_path": []}
-    return {"name": name, "kind": kind, "model": name.split("+")[0], **plain, **changes}
+    return {"name": name, "kind": kind, "model": f"{name.split('+')[0]}.yaml", **plain, **changes}
 
 
 BASELINE = arm("yolov8n", "baseline")
 YAML_VARIANT = arm("yolov8n-mlla", "variant")
 PLUG_VARIANT = arm("yolov8n+mlla@neck", "variant", block="mlla", at="neck", gate="zero")
-CONTROLS = {"control_of": "yolov8n+mlla@neck", "at": "neck", "gate": "zero"}
-CONVOLUTION = arm("yolov8n+conv_like_mlla@neck", "convolution", block="conv_like_mlla", **CONTROLS)
-IDENTITY = arm("yolov8n+identity@neck", "identity", block="identity", **CONTROLS)
+CONTROLS = {"control_of": "yolov8n+mlla@neck", "at": "neck"}
+CONVOLUTION = arm(
+    "yolov8n+conv_like_mlla@neck", "convolution", block="conv_like_mlla", gate="zero", **CONTROLS
+)
+IDENTITY = arm("yolov8n+identity@neck", "identity", block="identity", gate="none", **CONTROLS)
 # how much better than the baseline each arm is; one point of skill is some 0.2 of AP
 SKILLS = {
     "yolov8n": 0.0,
@@ -207,6 +209,7 @@ def _plan(
             },
         ],
         "margin": 0.005,
+        "extensions": [],
         "created": "2026-01-01T00:00:00",
     }
 
@@ -280,8 +283,8 @@ def _write_weights(folder: Path, one: Mapping[str, Any]) -> None:
     """Save an untrained network of the arm as its best checkpoint."""
     from mlla.yolo import YOLO, plug
 
-    model = YOLO(f"{one['model']}.yaml")
-    if one["block"] == "mlla":
+    model = YOLO(one["model"])
+    if one["block"]:
         model = plug(model, one["block"], at=one["at"], gate=one["gate"])
     (folder / "weights").mkdir()
     # published files say what they were trained for

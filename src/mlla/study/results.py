@@ -62,6 +62,8 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
         "checkpoint": plan["checkpoint"],
         "settings": plan["settings"],
         "seeds": plan["seeds"],
+        # seeds that were added after results had been seen
+        "extensions": plan["extensions"],
         "baseline": baseline,
         "margin": plan["margin"],
         "arms": [_arm(out, arm, runs[arm["name"]], costs[arm["name"]]) for arm in arms],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -173,12 +174,13 @@ def _decided_by(found: Comparison) -> Text:
 
 
 def _smallest_effect(found: Comparison) -> Text:
-    if not found.smallest_effect > 0:
+    # what can never be found, or not be told from one run, is said elsewhere
+    if not 0 < found.smallest_effect < math.inf:
         return NOTHING
     size = points(found.smallest_effect)
     return Text(
-        f"A study like this finds a true difference of {size} points four times out of five.",
-        f"这样规模的研究，有五分之四的把握发现 {size} 个百分点的真实差异。",
+        f"A study like this shows a true gain of {size} points four times out of five.",
+        f"这样规模的研究，有八成把握证实 {size} 个百分点的真实提升。",
     )
 
 
