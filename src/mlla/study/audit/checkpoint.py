@@ -15,7 +15,7 @@ import numpy as np
 from mlla.study.audit.inert_pickle import Names, Record, plain, read_inert
 
 # how torch calls the storages of the numbers that networks hold
-_TYPES = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "torch.HalfStorage": np.dtype("<f2"),
     "torch.FloatStorage": np.dtype("<f4"),
     "torch.DoubleStorage": np.dtype("<f8"),

@@ -1,0 +1,201 @@
+"""Findings about what arms had otherwise than the arm they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from mlla.study.audit.arguments import differences, effective_arguments, meaning, unique
+from mlla.study.audit.case import Case
+from mlla.study.audit.existing_run import ExistingRun
+from mlla.study.audit.finding import Finding, Weight, counted, listed
+from mlla.study.audit.grouping import RunGroup, fingerprint
+from mlla.study.audit.optimizer import chosen_optimizer
+
+# what `auto` makes of other differences, and what follows from the model
+_CONSEQUENCES = {"lr0", "momentum", "warmup_bias_lr"}
+
+
+def setting_findings(case: Case) -> Iterator[Finding]:
+    """Yield what arms, or runs of one arm, had otherwise."""
+    for arm, against in case.pairs:
+        yield from _arguments(arm, against)
+        yield from _same_network(arm, against)
+        yield from _epochs(arm, against)
+        yield from _size(arm, against)
+    yield from _versions(case)
+    for group in case.groups:
+        yield from _within(group)
+        yield from _auto(group)
+
+
+def _arguments(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
+    found = differences({against.name: against.runs, arm.name: arm.runs})
+    # what differs within an arm as well is said of that arm
+    found = {key: by_arm for key, by_arm in found.items() if len(by_arm) > 1}
+    found = {key: by_arm for key, by_arm in found.items() if _values_differ(by_arm)}
+    if "optimizer" in found:
+        found = {key: by_arm for key, by_arm in found.items() if key not in _CONSEQUENCES - {"lr0"}}
+    if not found:
+        return
+    lines = [
+        f"{key} = {_text(by_arm[arm.name])} against {_text(by_arm[against.name])} ({meaning(key)})"
+        for key, by_arm in found.items()
+    ]
+    yield Finding(
+        Weight.FAULT,
+        f"{counted(len(found), 'argument')} besides the model {_differ(len(found))}",
+        f"{arm.name} had {'; '.join(lines)}. {against.name} is named second.",
+        "Whatever the scores say, nobody can tell whether the model or these arguments did it.",
+        "Train both arms with the same arguments.",
+        tuple(run.name for run in (*arm.runs, *against.runs)),
+        (arm.name, against.name),
+    )
+
+
+def _differ(number: int) -> str:
+    return "differs" if number == 1 else "differ"
+
+
+def _values_differ(by_arm: Mapping[str, list[Any]]) -> bool:
+    first, second = by_arm.values()
+    return unique(first) != unique(second) or len(first) > 1
+
+
+def _text(values: list[Any]) -> str:
+    return " or ".join(str(value) for value in values)
+
+
+def _within(group: RunGroup) -> Iterator[Finding]:
+    found = differences({run.name: [run] for run in group.runs})
+    if found:
+        lines = [
+            f"{key} is {_text(unique(v for values in by_run.values() for v in values))}"
+            for key, by_run in found.items()
+        ]
+        yield Finding(
+            Weight.FAULT,
+            "runs of one arm are no repetitions",
+            f"Within {group.name}, {'; '.join(lines)}.",
+            "Their spread is that of the arguments, not that of chance.",
+            "Leave arms= out, so that only runs with the same arguments are put together.",
+            tuple(run.name for run in group.runs),
+        )
+    networks = {fingerprint(run) for run in group.runs} - {None}
+    if len(networks) > 1:
+        yield Finding(
+            Weight.FAULT,
+            "one arm, several networks",
+            f"The runs of {group.name} have {len(networks)} different sets of weights.",
+            "They are not repetitions of one training: the model was changed in between.",
+            "Train all runs of an arm with one model file.",
+            tuple(run.name for run in group.runs),
+        )
+
+
+def _same_network(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
+    models = {PurePath(group.runs[0].model).name for group in (arm, against)}
+    networks = {fingerprint(run) for group in (arm, against) for run in group.runs}
+    # another start of the same model is a difference in arguments
+    if len({PurePath(model).stem for model in models}) < 2 or None in networks:
+        return
+    pretrained = any(model.endswith(".pt") for model in models)
+    if len(networks) == 1 and not pretrained:
+        yield Finding(
+            Weight.FAULT,
+            "both arms are the same network",
+            f"{arm.name} and {against.name} have the same weights by name and shape.",
+            "The change to the model did not reach the network, so only chance can differ.",
+            "Print the model and look for the block: it may be missing from the YAML.",
+        )
+
+
+def _epochs(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
+    both = (*arm.runs, *against.runs)
+    early = [run for run in both if run.stopped_early]
+    trained = {
+        group.name: sorted({run.num_epochs for run in group.distinct}) for group in (arm, against)
+    }
+    if early and len({number for found in trained.values() for number in found}) > 1:
+        text = "; ".join(f"{name}: {listed(found, 6)}" for name, found in trained.items())
+        patience = _text(unique(run.arguments.get("patience") for run in early))
+        yield Finding(
+            Weight.FAULT,
+            "trained for different numbers of epochs",
+            f"{counted(len(early), 'run')} stopped early (patience {patience}). Epochs: {text}.",
+            "The learning rate falls with the epochs planned, so a run that stops early never "
+            "reaches the low rates that bring the last gain; and when to stop was chosen on the "
+            "images that are reported.",
+            "Train with patience=0, so that all runs have the same budget.",
+            tuple(run.name for run in early),
+            (arm.name, against.name),
+        )
+
+
+def _size(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
+    sizes = [
+        group.runs[0].checkpoint.num_parameters if group.runs[0].checkpoint else 0
+        for group in (against, arm)
+    ]
+    if all(sizes) and sizes[1] > 1.02 * sizes[0]:
+        yield Finding(
+            Weight.NOTE,
+            "more parameters, and no control",
+            f"{arm.name} has {sizes[1]:,} parameters, {sizes[1] / sizes[0] - 1:.0%} more than "
+            f"{against.name} with {sizes[0]:,}.",
+            "A gain could come from size alone.",
+            "Add a control of equal size: mlla compare with controls=True trains a plain "
+            "convolution block of as many parameters.",
+        )
+
+
+def _versions(case: Case) -> Iterator[Finding]:
+    versions = {group.name: unique(run.version for run in group.runs) for group in case.groups}
+    known = sorted({str(v) for found in versions.values() for v in found if v is not None})
+    if len(known) > 1:
+        text = "; ".join(f"{name}: {_text(found)}" for name, found in versions.items())
+        yield Finding(
+            Weight.FAULT,
+            "several versions of ultralytics",
+            f"{text}.",
+            "Between releases the heads, the optimizers, the augmentation and the choice of "
+            "best.pt changed, so runs of different releases cannot be compared.",
+            "Train all arms with one release.",
+            spoils=tuple(versions),
+        )
+    commits = {run.checkpoint.commit for run in case.runs if run.checkpoint} - {None}
+    if len(commits) > 1:
+        yield Finding(
+            Weight.NOTE,
+            "code changed between the runs",
+            f"The checkpoints name {len(commits)} commits of the folder they were trained in: "
+            f"{listed(sorted(str(commit)[:9] for commit in commits))}.",
+            "If the model or the training code changed, the runs are not comparable.",
+            "Look at what changed: git diff between these commits.",
+        )
+
+
+def _auto(group: RunGroup) -> Iterator[Finding]:
+    found = [chosen_optimizer(run) for run in group.runs if _asked_auto(run)]
+    if found:
+        choices = unique(
+            f"{one.name}, lr0 {one.lr0} ({one.evidence})"
+            if one.lr0 is not None
+            else "an unknown optimizer"
+            for one in found
+        )
+        yield Finding(
+            Weight.NOTE,
+            "optimizer=auto",
+            f"{group.name} asked for optimizer=auto and got {listed(choices)}.",
+            "It ignores lr0 and momentum, and chooses by the number of classes and steps: other "
+            "epochs, batch or data give another optimizer.",
+            "Name the optimizer and lr0 in every run.",
+            tuple(run.name for run in group.runs),
+        )
+
+
+def _asked_auto(run: ExistingRun) -> bool:
+    written = run.written_arguments or effective_arguments(run)
+    return str(written.get("optimizer")).lower() == "auto"

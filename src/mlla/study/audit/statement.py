@@ -1,0 +1,146 @@
+"""What a claim is worth, in the words of a careful reviewer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlla.study.audit.claims import Claim, Spread
+from mlla.study.audit.finding import Finding, Weight, listed
+from mlla.study.audit.rescore import Rescored
+from mlla.study.comparison import MARGIN
+from mlla.study.verdict import MIN_RUNS, Verdict
+
+_LEVEL = 0.05
+_VERDICTS = {
+    Verdict.SUPPORTED: "SUPPORTED",
+    Verdict.HARMFUL: "WORSE",
+    Verdict.NOT_SUPPORTED: "NO GAIN THAT MATTERS",
+    Verdict.TOO_LITTLE_DATA: "UNDECIDED",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The answer to one claim.
+
+    Attributes:
+        headline: In capitals, a few words.
+        reason: Why, in one or two sentences.
+        figures: The numbers it rests on, a sentence for each source.
+    """
+
+    headline: str
+    reason: str
+    figures: tuple[str, ...]
+
+
+def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) -> Statement:
+    """Say what a claim is worth.
+
+    Args:
+        claim: The two arms, from results.csv.
+        rescored: The same from predictions, if there are any.
+        faults: Faults in the order in which they are numbered.
+
+    Returns:
+        The statement.
+    """
+    headline, reason = _answer(claim, rescored)
+    spoilers = [
+        number
+        for number, fault in enumerate(faults, 1)
+        if fault.weight is Weight.FAULT and {claim.arm, claim.against} <= set(fault.spoils)
+    ]
+    if spoilers and min(claim.num_runs) > 0:
+        which = f"fault{'s' if len(spoilers) > 1 else ''} {listed(spoilers, 9)}"
+        reason += f" The arms differ in more than the model: see {which}."
+        if min(claim.num_runs) >= MIN_RUNS:
+            headline = "NOT THE MODEL ALONE"
+    return Statement(headline, reason, tuple(_figures(claim, rescored)))
+
+
+def _answer(claim: Claim, rescored: Rescored | None) -> tuple[str, str]:
+    first, second = claim.num_runs
+    few = min(first, second)
+    if few == 0:
+        empty = claim.arm if first == 0 else claim.against
+        return "NOTHING TO COMPARE", f"{empty} has no finished run with scores."
+    if first == second == 1:
+        return (
+            "ONE SEED EACH",
+            "One seed each: this says nothing about the difference, since two trainings of the "
+            "same model differ as well, and nobody knows by how much here.",
+        )
+    if few < MIN_RUNS:
+        return (
+            "TOO FEW SEEDS",
+            f"With {second} and {first} runs, even if all of one arm beat all of the other, p "
+            f"could not be below {claim.smallest_p_value:.2g}: no result of so few runs supports "
+            "a claim.",
+        )
+    if rescored is not None and rescored.difference is not None:
+        return _VERDICTS[rescored.verdict], _judged(claim, rescored)
+    if claim.p_value > _LEVEL:
+        return "NOT SHOWN", "Chance alone gives differences like this one."
+    direction = "better" if claim.difference > 0 else "worse"
+    return (
+        f"{direction.upper()} ON VAL",
+        f"Over seeds, {claim.arm} is {direction} on the val images by more than chance gives. "
+        "Whether that holds on images that chose nothing was not scored here.",
+    )
+
+
+def _judged(claim: Claim, rescored: Rescored) -> str:
+    if rescored.verdict is Verdict.SUPPORTED:
+        return f"{claim.arm} is better than {claim.against}, over seeds and images."
+    if rescored.verdict is Verdict.HARMFUL:
+        return f"{claim.arm} is worse than {claim.against}, over seeds and images."
+    if rescored.verdict is Verdict.NOT_SUPPORTED:
+        return f"A gain of {MARGIN} or more is ruled out."
+    ways = [
+        f"{count} {what}"
+        for count, what in (
+            (rescored.needed and rescored.needed.runs, "runs of each arm"),
+            (rescored.needed and rescored.needed.images, "images to score on"),
+        )
+        if count
+    ]
+    decided = f" Roughly {' or '.join(ways)} would decide it." if ways else ""
+    return f"The interval holds both no gain and a gain that matters.{decided}"
+
+
+def _figures(claim: Claim, rescored: Rescored | None) -> list[str]:
+    if min(claim.num_runs) == 0:
+        return []
+    text = (
+        f"results.csv, val, last epoch: {_spread(claim.figures.last)} against "
+        f"{_spread(claim.against_figures.last)}, difference {claim.difference:+.4f}"
+    )
+    if math.isfinite(claim.p_value):
+        text += f", exact permutation test p = {claim.p_value:.2g}"
+    lines = [f"{text}. Best epochs: {claim.best_difference:+.4f}."]
+    if rescored is not None:
+        lines.append(_rescored(rescored))
+    return lines
+
+
+def _rescored(found: Rescored) -> str:
+    means = [sum(scores) / len(scores) for scores in (found.arm_scores, found.against_scores)]
+    text = (
+        f"{found.checkpoint}.pt scored anew on the {found.num_images} {found.split} images: "
+        f"{means[0]:.4f} against {means[1]:.4f}, difference {means[0] - means[1]:+.4f}"
+    )
+    if found.difference is None:
+        return f"{text}; without repetitions there is no interval."
+    gap = found.difference
+    text += f", 95 % interval {gap.low:+.4f} to {gap.high:+.4f}, p = {found.p_value:.2g}."
+    if found.split == "val":
+        text += " There is no test split: these images chose best.pt, so last.pt was scored."
+    return text
+
+
+def _spread(found: Spread) -> str:
+    deviation = "" if math.isnan(found.deviation) else f" +- {found.deviation:.4f}"
+    return f"{found.mean:.4f}{deviation}"

@@ -1,0 +1,161 @@
+"""How many pretrained weights a run started with.
+
+Ultralytics matches weights by names that contain the row number of their layer. A block inserted
+into the model shifts all rows behind it, whose weights are then left out with one line in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mlla.study.audit.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from mlla.study.audit.existing_run import ExistingRun
+
+# random kernels of this size correlate to less than 0.2; those of one origin, after training, more
+_LEAST_SIZE, _ALIKE = 512, 0.5
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What is known of the weights that a run started with.
+
+    Attributes:
+        source: The pretrained file as the run names it, or None for random weights.
+        file: Where the file is, or None if it is not here.
+        total: Tensors of the pretrained network; the others are of these.
+        by_name: Tensors that fit by name and shape, as Ultralytics matches them.
+        by_row: Tensors that fit once rows of the same part are paired, as mlla matches them; None
+            if mlla's detectors are not installed.
+        kernels: Large kernels among those of `by_row`.
+        alike: Of these, the ones that still look like the pretrained ones.
+    """
+
+    source: str | None
+    file: Path | None = None
+    total: int = 0
+    by_name: int = 0
+    by_row: int | None = None
+    kernels: int = 0
+    alike: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """The share of the pretrained network that it began with; None where nothing tells."""
+        if self.source is None:
+            return 0.0
+        if not self.total:
+            return None
+        if self.by_row is None or self.by_row == self.by_name:
+            return self.by_name / self.total
+        if not self.kernels:
+            return None
+        return self.by_row / self.total * self.alike / self.kernels
+
+
+def transfer_of(run: ExistingRun, places: Iterable[Path]) -> Transfer | None:
+    """Find out how many pretrained weights a run started with.
+
+    Args:
+        run: The run.
+        places: Folders in which a relative name of the pretrained file may be meant.
+
+    Returns:
+        What is known; None where the run does not say what it started from.
+    """
+    source = _source(run)
+    if source is None:
+        return None
+    if not source:
+        return Transfer(None)
+    file = _find(source, places)
+    if file is None or run.checkpoint is None:
+        return Transfer(source, file)
+    try:
+        pretrained = _read(file)
+    except (CheckpointError, OSError):
+        return Transfer(source)
+    return _compare(source, pretrained, run.checkpoint)
+
+
+def _source(run: ExistingRun) -> str | None:
+    """Return the pretrained file, "" for random weights, or None where nothing tells."""
+    asked, pretrained = str(run.arguments.get("model")), run.arguments.get("pretrained")
+    is_plugged = run.checkpoint is not None and "plug" in run.checkpoint.config
+    if run.was_resumed:
+        return None
+    if asked.endswith(".pt"):
+        return asked
+    if isinstance(pretrained, str) and pretrained.endswith(".pt"):
+        return pretrained
+    # weights that were plugged or loaded in memory leave no name
+    return None if is_plugged or not asked.endswith((".yaml", ".yml")) else ""
+
+
+def _find(source: str, places: Iterable[Path]) -> Path | None:
+    for place in (Path(), *places):
+        if (place / source).is_file():
+            return place / source
+    return None
+
+
+@cache
+def _read(file: Path) -> Checkpoint:
+    return read_checkpoint(file)
+
+
+def _compare(source: str, pretrained: Checkpoint, trained: Checkpoint) -> Transfer:
+    shapes = {name: stored.shape for name, stored in trained.tensors.items()}
+    total = len(pretrained.tensors)
+    by_name = sum(shapes.get(name) == stored.shape for name, stored in pretrained.tensors.items())
+    names = _row_names(pretrained, trained)
+    if names is None:
+        return Transfer(source, pretrained.file, total, by_name)
+    paired = {
+        old: new for old, new in names.items() if shapes.get(new) == pretrained.tensors[old].shape
+    }
+    kernels = {
+        old: new
+        for old, new in paired.items()
+        if len(shapes[new]) > 1 and pretrained.tensors[old].size >= _LEAST_SIZE
+    }
+    before = dict(pretrained.values(list(kernels)))
+    after = dict(trained.values(list(kernels.values())))
+    readable = [(old, new) for old, new in kernels.items() if old in before and new in after]
+    alike = sum(_correlation(before[old], after[new]) > _ALIKE for old, new in readable)
+    return Transfer(source, pretrained.file, total, by_name, len(paired), len(readable), int(alike))
+
+
+def _row_names(pretrained: Checkpoint, trained: Checkpoint) -> dict[str, str] | None:
+    """Return the name that each pretrained tensor has in the other network."""
+    try:
+        # ultralytics takes seconds to import, and may be missing
+        from mlla.yolo.expand import matching_rows
+    except ModuleNotFoundError:
+        return None
+    if not (_is_config(pretrained.config) and _is_config(trained.config)):
+        return None
+    row_map = matching_rows(pretrained.config, trained.config)
+    names = {}
+    for name in pretrained.tensors:
+        prefix, row, rest = name.split(".", 2)
+        if int(row) in row_map:
+            names[name] = f"{prefix}.{row_map[int(row)]}.{rest}"
+    return names
+
+
+def _is_config(config: dict[str, object]) -> bool:
+    return all(isinstance(config.get(part), list) for part in ("backbone", "head"))
+
+
+def _correlation(before: np.ndarray, after: np.ndarray) -> float:
+    first, second = before.astype(np.float64).ravel(), after.astype(np.float64).ravel()
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return 0.0
+    first, second = first - first.mean(), second - second.mean()
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / size if size else 0.0
