@@ -40,6 +40,7 @@ FORMAT = {
     "mlla.models.mlla.MLLA",
     "mlla.models.mlla.Stage",
     "mlla.models.mlla._accept_published_names",
+    "mlla.yolo.control_rows.PlainConvolutions",
     "mlla.yolo.mamba_yolo_rows.ODSSBlocks",
     "mlla.yolo.mamba_yolo_rows.SimpleStem",
     "mlla.yolo.mamba_yolo_rows.VisionClueMerge",
@@ -61,7 +62,7 @@ FORMAT = {
     "mlla.yolo.yolo11_rows.PSABlockMLLA",
 }
 # written once by data/make_checkpoint.py
-STORED = ("stored", "families")
+STORED = ("stored", "families", "controls")
 VERSION = tuple(int(part) for part in ultralytics.__version__.split(".")[:3])
 has_safe_load = pytest.mark.skipif(
     VERSION < (8, 4, 120), reason="this Ultralytics has no restricted loading"

@@ -11,7 +11,11 @@ HELP = """usage: mlla plug model=yolov8n.pt [block=mlla] [at=neck] [gate=zero]
                  [out=yolov8n-mlla-neck.pt]
 
   model  a checkpoint, or the name of a model
-  block  the block to insert: mlla or multiscale_attention
+  block  mlla, multiscale_attention, or a class of yours: FILE.py:Class, package.module:Class
+         (called with the width alone; it keeps the shape of a map (B, C, H, W));
+         or a control: identity, conv_like_mlla, conv_like_multiscale_attention,
+         conv_like:FILE.py:Class (plain convolutions of as many parameters),
+         conv_like:yolov8n-mlla (of as many parameters as that model has more)
   at     neck (between neck and head), p5 (end of the backbone), or row numbers: at=4,6,9
   gate   zero: the result computes what the original does until it is trained; or none
   out    the file to write; an existing file is refused"""

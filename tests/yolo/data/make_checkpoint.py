@@ -1,6 +1,6 @@
 """Write a stored checkpoint and what it computes; run with the oldest Ultralytics.
 
-    python make_checkpoint.py stored|families
+    python make_checkpoint.py stored|families|controls
 
 Only run it again if the format must change; then files that users have no longer load.
 """
@@ -45,6 +45,16 @@ CONFIGS["families"] = {
         [-1, 1, "C2PSAMLLA", [16, 0.5, 4]],
         [-1, 1, "MultiscaleAttention", [16, 4]],
         [-1, 1, "ResNetLayerMLLA", [32, 16, 8, 2, 1, 4]],
+    ],
+    "head": [[-1, 1, "Conv", [8, 1, 1]], [-1, 1, "Classify", ["nc"]]],
+}
+CONFIGS["controls"] = {
+    "nc": 2,
+    "backbone": [
+        [-1, 1, "Conv", [32, 3, 4]],
+        [-1, 1, "Inserted", [32, 32, "conv_like_mlla", "zero", 5, 3, 1]],
+        [-1, 1, "Inserted", [32, 32, "conv_like_multiscale_attention", "none", 2, 1, 8]],
+        [-1, 1, "Inserted", [32, 32, "identity", "none"]],
     ],
     "head": [[-1, 1, "Conv", [8, 1, 1]], [-1, 1, "Classify", ["nc"]]],
 }
