@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from ultralytics.utils import LOGGER, RANK, torch_utils
 
@@ -91,6 +92,16 @@ class Repeatable:
         finally:
             self.args.workers = workers
         return EpochLoader(stock, seed=self.args.seed, num_workers=workers, rank=rank)
+
+    def build_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Build a dataset while no other training does.
+
+        Ultralytics keeps what it read of the labels in a file beside them, which a training that
+        starts at the same moment would find half written.
+        """
+        data = Path(self.args.data)
+        with FileLock(data.with_name(f".{data.name}.lock")):
+            return super().build_dataset(*args, **kwargs)  # type: ignore[misc]
 
     def resume_training(self, ckpt: Any) -> None:
         """Begin where the state in the run folder says, or with the weights of `model`."""
