@@ -255,7 +255,7 @@ def _comparison(
             if high < 0.005
             else verdict
         )
-    numbers = f"{100 * estimate:+.1f} points, {len(seeds)} seeds"
+    points = f"{100 * estimate:+.1f}"
     is_claim = second["kind"] in ("variant", "added") and family == "baseline"
     name, other = second["name"], first["name"]
     return {
@@ -291,8 +291,8 @@ def _comparison(
         if is_claim
         else None,
         "sentence": {
-            "en": f"{name} beside {other}: {verdict} ({numbers}).",
-            "zh": f"{name} 与 {other} 相比：数据如此（{numbers}）。",  # noqa: RUF001
+            "en": f"{name} beside {other}: {verdict} ({points} points, {len(seeds)} seeds).",
+            "zh": f"{name} 与 {other} 相比：数据如此（{points} 个百分点）。",  # noqa: RUF001
         },
     }
 

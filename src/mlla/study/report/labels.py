@@ -143,8 +143,8 @@ LABELS: dict[str, tuple[str, str]] = {
     "missed": ("label that nothing matches", "未被检出的标注"),
     "labelled": ("label", "标注"),
     # the table for LaTeX
-    "short_parameters": ("params (M)", "参数量 (M)"),
-    "short_time": ("ms, {runtime}", "毫秒，{runtime}"),
+    "short_parameters": ("params", "参数量"),
+    "short_time": ("ms", "毫秒"),
     # record
     "command": ("Command", "命令"),
     "data": ("Data", "数据"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlla.study.report import numbers
 from mlla.study.report.charts.latency import runtimes_of, times_of
 
-_SEPARATORS = "-+@_./"
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -42,14 +42,15 @@ def latex_table(results: Mapping[str, Any], order: Sequence[str], texts: Mapping
     arms = {arm["name"]: arm for arm in results["arms"]}
     gaps = {one["arm"]: one for one in results["comparisons"] if one["family"] == "baseline"}
     runtimes = runtimes_of(results)
+    # one line of the heading for each text
     columns = [
-        texts["arm"],
-        "AP",
-        f"{texts['difference']} [{texts['interval']}]",
-        "p",
-        texts["short_parameters"],
-        "GFLOPs",
-        *(texts["short_time"].format(runtime=runtime) for runtime in runtimes),
+        (texts["arm"],),
+        ("AP",),
+        (texts["difference"], f"[{texts['interval']}]"),
+        ("p",),
+        (texts["short_parameters"], "(M)"),
+        ("GFLOPs",),
+        *((texts["short_time"], runtime) for runtime in runtimes),
     ]
     rows = [_row(arms[name], gaps.get(name), runtimes) for name in order]
     caption = texts["latex_caption"].format(
@@ -61,14 +62,17 @@ def latex_table(results: Mapping[str, Any], order: Sequence[str], texts: Mapping
         f"% {texts['latex_needs']}",
         r"\begin{table}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{escape(caption)}}}",
+        rf"\caption{{{escape(caption)}}}\smallskip",
+        r"\sbox0{%",
         rf"\begin{{tabular}}{{@{{}}p{{0.22\linewidth}}*{{{len(columns) - 1}}}{{r}}@{{}}}}",
         r"\toprule",
-        " & ".join(escape(column) for column in columns) + r" \\",
+        " & ".join(_heading(column) for column in columns) + r" \\",
         r"\midrule",
         *(f"{row} \\\\" for row in rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}%",
+        "% a table too wide for the page is made smaller",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -79,13 +83,17 @@ def escape(text: str, *, breakable: bool = False) -> str:
 
     Args:
         text: Any text.
-        breakable: Whether a line may end behind the separators of a name.
+        breakable: Whether a line may end behind the separators of a name, or before a capital.
     """
-    allowed = _SEPARATORS if breakable else ""
-    return "".join(
-        _SPECIAL.get(letter, letter) + (r"\allowbreak{}" if letter in allowed else "")
-        for letter in text
-    )
+    parts = re.split(r"(?<=[-+@_./])(?=.)|(?<=[a-z])(?=[A-Z])", text) if breakable else [text]
+    escaped = ("".join(_SPECIAL.get(letter, letter) for letter in part) for part in parts)
+    return r"\allowbreak{}".join(escaped)
+
+
+def _heading(lines: Sequence[str]) -> str:
+    """Return the heading of a column, one line below the other."""
+    text = r"\\".join(map(escape, lines))
+    return text if len(lines) == 1 else rf"\shortstack[r]{{{text}}}"
 
 
 def _row(

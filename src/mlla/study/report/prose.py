@@ -187,8 +187,8 @@ PROSE: dict[str, tuple[str, str]] = {
         "跨划分：{identical} 对相同图像，{near} 对近似重复图像，涉及 {touched} 张测试图像。",
     ),
     "latex_needs": (
-        "needs: \\usepackage{booktabs}",
-        "需要：\\usepackage{booktabs} 和 \\usepackage{ctex}，用 xelatex 编译",
+        "needs: \\usepackage{booktabs,graphicx}",
+        "需要：\\usepackage{booktabs,graphicx,ctex}，用 xelatex 编译",
     ),
     "latex_caption": (
         "AP in points, mean ± standard deviation over {seeds} seeds, scored on {images} images. "

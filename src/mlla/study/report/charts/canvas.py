@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 FONT_FAMILIES = (
     "Arial, 'Helvetica Neue', 'Liberation Sans', 'PingFang SC', 'Microsoft YaHei', "
@@ -26,8 +26,9 @@ FONT_FAMILIES = (
 TEXT_PX, SMALL_TEXT_PX, LINE_PX = 13, 12, 16
 INK, FAINT, GRID = "#222222", "#666666", "#dddddd"
 
-# what matplotlib measures with; every machine that has matplotlib has it
+# every machine that has matplotlib has it, and no common font is wider
 _MEASURED_WITH = "DejaVu Sans"
+_END_OF_LATIN = "\u0250"
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "mlla", "font.family": _MEASURED_WITH}
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -94,30 +95,47 @@ def write(figure: Figure, text: str, left: float, top: float, **changes: Any) ->
     figure.text(left / width, 1 - top / height, text, parse_math=False, **settings)
 
 
-def text_width(text: str, size_px: float = TEXT_PX) -> float:
+def text_width(text: str, size_px: float = TEXT_PX, *, is_bold: bool = False) -> float:
     """Estimate, rather too large than too small, how wide a line of text is in pixels."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return size_px * (wide + 0.57 * (len(text) - wide))
+    latin = "".join(letter for letter in text if letter < _END_OF_LATIN and letter.isprintable())
+    font = get_font(findfont(_font(is_bold)))
+    # large letters, since the widths of small ones are rounded; in parts of 64
+    font.set_size(100, 72)
+    font.set_text(latin)
+    width = font.get_width_height()[0] / 64 / 100
+    # any other letter may be a square, as the Chinese are
+    return size_px * (width + len(text) - len(latin))
 
 
-def wrap(text: str, width_px: float, size_px: float = TEXT_PX) -> list[str]:
+def wrap(
+    text: str, width_px: float, size_px: float = TEXT_PX, *, is_bold: bool = False
+) -> list[str]:
     """Break a name into lines, behind its separators where there are any.
 
     Args:
         text: The name.
         width_px: Of the longest line allowed.
         size_px: Of the letters.
+        is_bold: Whether the letters are bold.
 
     Returns:
         The lines; put together again they are the name.
     """
+
+    def fits(line: str) -> bool:
+        return text_width(line, size_px, is_bold=is_bold) <= width_px
+
     lines = [""]
     for part in re.findall(r"[^-+@_./, ]*[-+@_./, ]*", text):
-        for piece in [part] if text_width(part, size_px) <= width_px else list(part):
-            if lines[-1] and text_width(lines[-1] + piece, size_px) > width_px:
+        for piece in [part] if fits(part) else list(part):
+            if lines[-1] and not fits(lines[-1] + piece):
                 lines.append("")
             lines[-1] += piece
     return lines
+
+
+def _font(is_bold: bool) -> FontProperties:
+    return FontProperties(family=_MEASURED_WITH, weight="bold" if is_bold else "normal")
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:

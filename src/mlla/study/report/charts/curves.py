@@ -59,7 +59,7 @@ def training_curves(
     first = min(epochs.min() for epochs, _ in curves.values())
     room = 0.05 * (seen.max() - seen.min()) or 1.0
     figures = {}
-    lines_of = {name: wrap(name, _WIDTH_PX, SMALL_TEXT_PX) for name in shown}
+    lines_of = {name: wrap(name, _WIDTH_PX, SMALL_TEXT_PX, is_bold=True) for name in shown}
     most = max(len(lines) for lines in lines_of.values())
     for name in shown:
         top = LINE_PX * (most + 1) + 10
