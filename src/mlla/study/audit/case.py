@@ -11,7 +11,7 @@ from mlla.study.audit.arguments import differences
 from mlla.study.audit.datasets import Dataset, read_dataset
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import RunGroup
-from mlla.study.audit.transfer import Transfer, transfer_of
+from mlla.study.audit.transfer import Transfer, start_of, transfer_of
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,14 @@ def make_case(root: Path, groups: Sequence[RunGroup], baseline: RunGroup, data: 
     runs = [run for group in groups for run in group.runs]
     given = {str(run.arguments.get("data")) for run in runs}
     places = [root, root.parent]
+    named = {source for run in runs if (source := start_of(run))}
+    guess = named.pop() if len(named) == 1 else None
     return Case(
         root,
         list(groups),
         baseline,
         _pairs(groups, baseline),
-        {run.name: transfer_of(run, places) for run in runs},
+        {run.name: transfer_of(run, places, guess) for run in runs},
         {name: read_dataset(data or name) for name in given},
     )
 

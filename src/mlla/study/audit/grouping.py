@@ -155,18 +155,28 @@ def _stem(group: Sequence[ExistingRun]) -> str:
 def _what_is_special(group: list[ExistingRun], rivals: list[list[ExistingRun]]) -> str:
     """Say in which arguments a group differs from others of the same model."""
     first = effective_arguments(group[0])
-    others = [effective_arguments(rival[0]) for rival in rivals]
-    words = [
-        f"{key}={value}"
-        for key, value in first.items()
-        if len(unique(other[key] for other in others if key in other)) > 1
-    ]
+    rival_arguments = [effective_arguments(rival[0]) for rival in rivals]
+    words = []
+    for key, value in first.items():
+        values = unique(arguments[key] for arguments in rival_arguments if key in arguments)
+        if len(values) > 1:
+            words.append(f"{key}={_end_of_path(value, values)}")
     suffixes = {PurePath(rival[0].model).suffix for rival in rivals}
     if len(suffixes) > 1:
         words.insert(0, f"from {PurePath(group[0].model).suffix or group[0].model}")
     elif not words and group[0].checkpoint is not None:
         words.append(f"of {group[0].checkpoint.num_parameters:,} parameters")
     return " ".join(words[:4])
+
+
+def _end_of_path(value: Any, values: Sequence[Any]) -> str:
+    """Return the last parts of a path by which it differs from others; other values whole."""
+    parts = [PurePath(str(other).replace("\\", "/")).parts for other in values]
+    own = PurePath(str(value).replace("\\", "/")).parts
+    for count in range(1, len(own)):
+        if sum(other[-count:] == own[-count:] for other in parts) == 1:
+            return "/".join(own[-count:])
+    return str(value)
 
 
 def _by_folders(runs: Sequence[ExistingRun], asked: str) -> dict[str, list[ExistingRun]]:

@@ -128,7 +128,6 @@ class Audit:
 def _arms(case: Case) -> str:
     lines = [_title("The arms, and how runs were put together"), ""]
     width = max(len("arm"), *(len(group.name) for group in case.groups))
-    width = min(width, 40)
     lines.append(f"{'arm':<{width}}  runs  {'last epoch (val)':<18}  best epoch (val)")
     groups = [case.baseline, *(group for group in case.groups if group is not case.baseline)]
     for group in groups:

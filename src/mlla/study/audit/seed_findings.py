@@ -25,11 +25,14 @@ def _too_few(case: Case) -> Iterator[Finding]:
     few = [group for group in case.groups if len(group.distinct) < MIN_RUNS]
     if not few or not case.pairs:
         return
-    numbers = (f"{group.name} has {counted(len(group.distinct), 'run')}" for group in few)
+    arms_of: dict[int, list[str]] = {}
+    for group in few:
+        arms_of.setdefault(len(group.distinct), []).append(group.name)
+    numbers = (f"{number} of {listed(arms)}" for number, arms in arms_of.items())
     yield Finding(
         Weight.FAULT,
         "too few seeds",
-        f"{'; '.join(numbers)} that can be used.",
+        f"Of each arm, so many runs can be used: {'; '.join(numbers)}.",
         "Two trainings that differ in nothing but the seed end with different scores. With three "
         "runs an arm, even if all of one arm beat all of the other, chance alone would give that "
         "order in 1 of 10 studies.",

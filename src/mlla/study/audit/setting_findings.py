@@ -20,23 +20,26 @@ _CONSEQUENCES = {"lr0", "momentum", "warmup_bias_lr"}
 def setting_findings(case: Case) -> Iterator[Finding]:
     """Yield what arms, or runs of one arm, had otherwise."""
     for arm, against in case.pairs:
-        yield from _arguments(arm, against)
+        yield from _arguments(case, arm, against)
         yield from _same_network(arm, against)
         yield from _epochs(arm, against)
-        yield from _size(arm, against)
+    yield from _sizes(case)
     yield from _versions(case)
     for group in case.groups:
         yield from _within(group)
-        yield from _auto(group)
+    yield from _auto(case)
 
 
-def _arguments(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
+def _arguments(case: Case, arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
     found = differences({against.name: against.runs, arm.name: arm.runs})
     # what differs within an arm as well is said of that arm
     found = {key: by_arm for key, by_arm in found.items() if len(by_arm) > 1}
     found = {key: by_arm for key, by_arm in found.items() if _values_differ(by_arm)}
     if "optimizer" in found:
         found = {key: by_arm for key, by_arm in found.items() if key not in _CONSEQUENCES - {"lr0"}}
+    if all(_is_start_known(case, group) for group in (arm, against)):
+        # what came of it is said of the initial weights
+        found.pop("pretrained", None)
     if not found:
         return
     lines = [
@@ -52,6 +55,11 @@ def _arguments(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
         tuple(run.name for run in (*arm.runs, *against.runs)),
         (arm.name, against.name),
     )
+
+
+def _is_start_known(case: Case, group: RunGroup) -> bool:
+    known = [case.transfers[run.name] for run in group.runs]
+    return all(found is not None and found.share is not None for found in known)
 
 
 def _differ(number: int) -> str:
@@ -133,21 +141,26 @@ def _epochs(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
         )
 
 
-def _size(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
-    sizes = [
-        group.runs[0].checkpoint.num_parameters if group.runs[0].checkpoint else 0
-        for group in (against, arm)
-    ]
-    if all(sizes) and sizes[1] > 1.02 * sizes[0]:
+def _sizes(case: Case) -> Iterator[Finding]:
+    larger = []
+    for arm, against in case.pairs:
+        first, second = (_num_parameters(group) for group in (against, arm))
+        if first and second and second > 1.02 * first:
+            growth = f"{second / first - 1:.0%}"
+            larger.append(f"{arm.name} {second:,} ({growth} more than {against.name})")
+    if larger:
         yield Finding(
             Weight.NOTE,
             "more parameters, and no control",
-            f"{arm.name} has {sizes[1]:,} parameters, {sizes[1] / sizes[0] - 1:.0%} more than "
-            f"{against.name} with {sizes[0]:,}.",
+            f"{listed(larger)}.",
             "A gain could come from size alone.",
             "Add a control of equal size: mlla compare with controls=True trains a plain "
             "convolution block of as many parameters.",
         )
+
+
+def _num_parameters(group: RunGroup) -> int:
+    return next((run.checkpoint.num_parameters for run in group.runs if run.checkpoint), 0)
 
 
 def _versions(case: Case) -> Iterator[Finding]:
@@ -176,23 +189,24 @@ def _versions(case: Case) -> Iterator[Finding]:
         )
 
 
-def _auto(group: RunGroup) -> Iterator[Finding]:
-    found = [chosen_optimizer(run) for run in group.runs if _asked_auto(run)]
-    if found:
-        choices = unique(
-            f"{one.name}, lr0 {one.lr0} ({one.evidence})"
-            if one.lr0 is not None
-            else "an unknown optimizer"
-            for one in found
-        )
+def _auto(case: Case) -> Iterator[Finding]:
+    got: dict[str, list[str]] = {}
+    for run in case.runs:
+        if _asked_auto(run):
+            one = chosen_optimizer(run)
+            known = f"{one.name} with lr0 {one.lr0} (known from {one.evidence})"
+            text = known if one.lr0 is not None else "something that nothing tells"
+            got.setdefault(text, []).append(run.name)
+    if got:
+        lines = (f"{text} in {listed(names)}" for text, names in got.items())
         yield Finding(
             Weight.NOTE,
             "optimizer=auto",
-            f"{group.name} asked for optimizer=auto and got {listed(choices)}.",
-            "It ignores lr0 and momentum, and chooses by the number of classes and steps: other "
+            f"It became {'; '.join(lines)}.",
+            "auto ignores lr0 and momentum, and chooses by the number of classes and steps: other "
             "epochs, batch or data give another optimizer.",
             "Name the optimizer and lr0 in every run.",
-            tuple(run.name for run in group.runs),
+            tuple(name for names in got.values() for name in names),
         )
 
 

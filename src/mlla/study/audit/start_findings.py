@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlla.study.audit.arguments import unique
 from mlla.study.audit.case import Case
 from mlla.study.audit.finding import Finding, Weight, listed
 from mlla.study.audit.grouping import RunGroup
@@ -17,6 +18,7 @@ def start_findings(case: Case) -> Iterator[Finding]:
     """Yield what is wrong with the initial weights."""
     for group in case.groups:
         yield from _lost(case, group)
+        yield from _unequal_within(case, group)
     for arm, against in case.pairs:
         yield from _unequal(case, arm, against)
     yield from _unknown(case)
@@ -28,64 +30,97 @@ def start_text(found: Transfer | None) -> str:
         return "unknown weights"
     if found.source is None:
         return "random weights"
-    if found.share is None:
+    if found.is_guess and not found.count:
+        return f"unknown weights, not those of {found.source}"
+    if found.count is None:
         return f"an unknown share of {found.source}"
-    return f"{round(found.share * found.total)} of {found.total} tensors of {found.source}"
+    return f"{found.count} of {found.total} tensors of {found.source}"
 
 
-def _first(case: Case, group: RunGroup) -> Transfer | None:
-    return next((case.transfers[run.name] for run in group.runs), None)
+def _known(case: Case, group: RunGroup) -> list[tuple[str, Transfer]]:
+    """Return name and start of the runs of an arm of which it is known."""
+    found = ((run.name, case.transfers[run.name]) for run in group.runs)
+    return [(name, one) for name, one in found if one is not None and one.share is not None]
 
 
 def _lost(case: Case, group: RunGroup) -> Iterator[Finding]:
-    found = _first(case, group)
-    if found is None or found.by_row is None or found.by_row - found.by_name < 0.02 * found.total:
+    behind = {
+        run.name: found
+        for run in group.runs
+        if (found := case.transfers[run.name]) is not None and _may_have_lost(found)
+    }
+    if not behind:
         return
-    by_name, by_row = (f"{n} of {found.total}" for n in (found.by_name, found.by_row))
-    text = (
-        f"By row number, as stock Ultralytics matches weights, {by_name} tensors of "
-        f"{found.source} fit {group.name}; with the inserted rows taken into account {by_row} do."
-    )
-    if found.kernels:
-        text += (
-            f" Of the {found.kernels} large kernels among these, {found.alike} still resemble the "
-            "pretrained ones."
-        )
-    if found.share is None:
-        weight, title = Weight.NOTE, "pretrained weights may have been left out"
-    elif found.share * found.total < found.by_row - 0.05 * found.total:
-        weight, title = Weight.FAULT, "pretrained weights were left out"
-    else:
-        # carried over row by row: all is well
-        return
+    found = next(iter(behind.values()))
+    is_sure = found.count is not None
     yield Finding(
-        weight,
-        title,
-        text,
+        Weight.FAULT if is_sure else Weight.NOTE,
+        f"pretrained weights {'were' if is_sure else 'may have been'} left out",
+        f"{listed(behind)}: by row number, as stock Ultralytics matches weights, {found.by_name} "
+        f"of {found.total} tensors of {found.source} fit; with the inserted rows taken into "
+        f"account {found.by_row} do. {_evidence(found)}",
         "A block inserted into the model shifts the numbers of all rows behind it, and "
         "Ultralytics drops weights whose number differs: these layers started from random numbers.",
         "Train with mlla train model=... pretrained=..., which matches weights row by row, or "
         "insert the block with mlla plug.",
-        tuple(run.name for run in group.runs),
+        tuple(behind),
+        (group.name,) if is_sure else (),
+    )
+
+
+def _may_have_lost(found: Transfer) -> bool:
+    """Return whether more weights fit than the run started with, or may have started with."""
+    if found.is_guess or found.by_row is None:
+        return False
+    matters = found.by_row - found.by_name > 0.02 * found.total
+    return matters and (found.count is None or found.count < found.by_row)
+
+
+def _evidence(found: Transfer) -> str:
+    moved, unmoved = found.moved, found.unmoved
+    if not moved.total:
+        return "There is no large kernel to look at."
+    return (
+        f"Of the large kernels behind the insertion, {moved.alike} of {moved.total} still look "
+        f"like the pretrained ones; before it, {unmoved.alike} of {unmoved.total}."
     )
 
 
 def _unequal(case: Case, arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
-    first, second = _first(case, against), _first(case, arm)
-    shares = [found.share if found is not None else None for found in (first, second)]
-    both_known = shares[0] is not None and shares[1] is not None
-    if not both_known or abs(shares[0] - shares[1]) <= _UNEQUAL:  # type: ignore[operator]
+    first, second = (_known(case, group) for group in (arm, against))
+    if not (first and second):
         return
+    shares = [
+        sum(found.share or 0.0 for _, found in known) / len(known) for known in (first, second)
+    ]
+    if abs(shares[0] - shares[1]) <= _UNEQUAL:
+        return
+    texts = [listed(unique(start_text(found) for _, found in known)) for known in (first, second)]
     yield Finding(
         Weight.FAULT,
         "unequal start",
-        f"{arm.name} started from {start_text(second)}, {against.name} from {start_text(first)}.",
-        "Pretrained weights are worth many points of mAP on small datasets, more than any block: "
-        "this comparison shows their effect, not that of the change.",
+        f"{arm.name} started from {texts[0]}; {against.name} from {texts[1]}.",
+        "Pretrained weights are worth many points of mAP on small datasets, more than most blocks: "
+        "this comparison shows their effect as well.",
         "Start both arms from the same weights: the same pretrained= for both, matched row by row.",
         tuple(run.name for run in (*arm.runs, *against.runs)),
         (arm.name, against.name),
     )
+
+
+def _unequal_within(case: Case, group: RunGroup) -> Iterator[Finding]:
+    known = _known(case, group)
+    shares = [found.share or 0.0 for _, found in known]
+    if shares and max(shares) - min(shares) > _UNEQUAL:
+        lines = (f"{name} from {start_text(found)}" for name, found in known)
+        yield Finding(
+            Weight.FAULT,
+            "runs of one arm started from different weights",
+            f"{listed(lines, 6)}.",
+            "They are no repetitions: their spread is that of the weights, not that of chance.",
+            "Put them into arms of their own with arms=..., or train them again in one way.",
+            tuple(name for name, _ in known),
+        )
 
 
 def _unknown(case: Case) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ into the model shifts all rows behind it, whose weights are then left out with o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +16,28 @@ import numpy as np
 from mlla.study.audit.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from mlla.study.audit.existing_run import ExistingRun
 
-# random kernels of this size correlate to less than 0.2; those of one origin, after training, more
-_LEAST_SIZE, _ALIKE = 512, 0.5
+# random kernels of this size correlate to less than 0.1; those of one origin, after training, more
+_LEAST_SIZE, _ALIKE = 512, 0.3
+# of kernels that were certainly taken over, so many must look it, for the others to mean anything
+_TELLING = 0.8
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Large kernels that two networks have in the same part.
+
+    Attributes:
+        total: Their number.
+        alike: Those that still look like each other.
+    """
+
+    total: int = 0
+    alike: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share that looks alike; 0 without any."""
+        return self.alike / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)
@@ -27,63 +47,81 @@ class Transfer:
     Attributes:
         source: The pretrained file as the run names it, or None for random weights.
         file: Where the file is, or None if it is not here.
+        is_guess: Whether the run does not name the file, but others beside it do.
         total: Tensors of the pretrained network; the others are of these.
         by_name: Tensors that fit by name and shape, as Ultralytics matches them.
         by_row: Tensors that fit once rows of the same part are paired, as mlla matches them; None
             if mlla's detectors are not installed.
-        kernels: Large kernels among those of `by_row`.
-        alike: Of these, the ones that still look like the pretrained ones.
+        unmoved: Large kernels among them whose row has the same number in both networks.
+        moved: Those whose row has another number.
     """
 
     source: str | None
     file: Path | None = None
+    is_guess: bool = False
     total: int = 0
     by_name: int = 0
     by_row: int | None = None
-    kernels: int = 0
-    alike: int = 0
+    unmoved: Kernels = Kernels()
+    moved: Kernels = Kernels()
+
+    @property
+    def count(self) -> int | None:
+        """How many tensors of the pretrained network it began with; None where nothing tells."""
+        if self.source is None:
+            return 0
+        if not self.total or self.by_row is None:
+            return None
+        if self.is_guess:
+            all_kernels = self.unmoved.total + self.moved.total
+            alike = self.unmoved.alike + self.moved.alike
+            return round(self.by_row * alike / all_kernels) if all_kernels else None
+        if self.by_row == self.by_name:
+            return self.by_name
+        # after a long training even the weights that were taken over may look like no others
+        if not self.moved.total or self.unmoved.share < _TELLING:
+            return None
+        return self.by_row if self.moved.share > 1 - _TELLING else self.by_name
 
     @property
     def share(self) -> float | None:
-        """The share of the pretrained network that it began with; None where nothing tells."""
+        """The same as a share of the pretrained network."""
         if self.source is None:
             return 0.0
-        if not self.total:
-            return None
-        if self.by_row is None or self.by_row == self.by_name:
-            return self.by_name / self.total
-        if not self.kernels:
-            return None
-        return self.by_row / self.total * self.alike / self.kernels
+        return None if self.count is None else self.count / self.total
 
 
-def transfer_of(run: ExistingRun, places: Iterable[Path]) -> Transfer | None:
+def transfer_of(
+    run: ExistingRun, places: Iterable[Path], guess: str | None = None
+) -> Transfer | None:
     """Find out how many pretrained weights a run started with.
 
     Args:
         run: The run.
         places: Folders in which a relative name of the pretrained file may be meant.
+        guess: A pretrained file to try where the run does not say what it started from.
 
     Returns:
-        What is known; None where the run does not say what it started from.
+        What is known; None where nothing is.
     """
-    source = _source(run)
-    if source is None:
-        return None
-    if not source:
+    source = start_of(run)
+    if source == "":
         return Transfer(None)
-    file = _find(source, places)
+    name = source or guess
+    if name is None:
+        return None
+    file = _find(name, places)
     if file is None or run.checkpoint is None:
-        return Transfer(source, file)
+        return Transfer(source, file) if source else None
     try:
         pretrained = _read(file)
     except (CheckpointError, OSError):
-        return Transfer(source)
-    return _compare(source, pretrained, run.checkpoint)
+        return Transfer(source) if source else None
+    return _compare(name, pretrained, run.checkpoint, is_guess=source is None)
 
 
-def _source(run: ExistingRun) -> str | None:
-    """Return the pretrained file, "" for random weights, or None where nothing tells."""
+def start_of(run: ExistingRun) -> str | None:
+    """Return the pretrained file of a run, "" for random weights, or None where nothing tells."""
     asked, pretrained = str(run.arguments.get("model")), run.arguments.get("pretrained")
     is_plugged = run.checkpoint is not None and "plug" in run.checkpoint.config
     if run.was_resumed:
@@ -108,13 +146,20 @@ def _read(file: Path) -> Checkpoint:
     return read_checkpoint(file)
 
 
-def _compare(source: str, pretrained: Checkpoint, trained: Checkpoint) -> Transfer:
+def _compare(
+    source: str, pretrained: Checkpoint, trained: Checkpoint, *, is_guess: bool
+) -> Transfer:
     shapes = {name: stored.shape for name, stored in trained.tensors.items()}
-    total = len(pretrained.tensors)
-    by_name = sum(shapes.get(name) == stored.shape for name, stored in pretrained.tensors.items())
+    known = Transfer(
+        source,
+        pretrained.file,
+        is_guess,
+        len(pretrained.tensors),
+        sum(shapes.get(name) == stored.shape for name, stored in pretrained.tensors.items()),
+    )
     names = _row_names(pretrained, trained)
     if names is None:
-        return Transfer(source, pretrained.file, total, by_name)
+        return known
     paired = {
         old: new for old, new in names.items() if shapes.get(new) == pretrained.tensors[old].shape
     }
@@ -125,9 +170,12 @@ def _compare(source: str, pretrained: Checkpoint, trained: Checkpoint) -> Transf
     }
     before = dict(pretrained.values(list(kernels)))
     after = dict(trained.values(list(kernels.values())))
-    readable = [(old, new) for old, new in kernels.items() if old in before and new in after]
-    alike = sum(_correlation(before[old], after[new]) > _ALIKE for old, new in readable)
-    return Transfer(source, pretrained.file, total, by_name, len(paired), len(readable), int(alike))
+    alike: dict[bool, list[bool]] = {True: [], False: []}
+    for old, new in kernels.items():
+        if old in before and new in after:
+            alike[old == new].append(_correlation(before[old], after[new]) > _ALIKE)
+    unmoved, moved = (Kernels(len(alike[same]), sum(alike[same])) for same in (True, False))
+    return replace(known, by_row=len(paired), unmoved=unmoved, moved=moved)
 
 
 def _row_names(pretrained: Checkpoint, trained: Checkpoint) -> dict[str, str] | None:
