@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_rtdetr import outputs, small_checkpoint
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import conv2d
 
 from mlla.yolo import YOLO, plug
 from mlla.yolo.control_rows import PlainConvolutions, match_parameters
@@ -38,7 +38,7 @@ def inserted(model: YOLO) -> list[Inserted]:
 
 def conv_norm_silu(x: torch.Tensor, state: dict[str, torch.Tensor], name: str) -> torch.Tensor:
     weight = state[f"{name}.conv.weight"]
-    y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    y = conv2d(x, weight, padding=weight.shape[-1] // 2)
     norm = [state[f"{name}.bn.{part}"] for part in ("weight", "bias", "running_mean")]
     scale, shift, mean = (part[:, None, None] for part in norm)
     variance = state[f"{name}.bn.running_var"][:, None, None]
@@ -168,7 +168,8 @@ def test_the_identity_adds_no_tensor_at_all(stock_checkpoint: StockCheckpoint) -
         for model in (original, control)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*tensors, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(outputs(control, X), outputs(original, X)))
+    found, expected = outputs(control, X), outputs(original, X)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_model_is_matched_by_the_parameters_it_has_more(

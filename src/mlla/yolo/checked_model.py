@@ -58,6 +58,12 @@ class CheckedModel(Model):
         check_weights_file(weights)
         try:
             super()._load(weights, task=task)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"model={weights!r} needs the module {error.name!r}, which is not found; if that "
+                "is the file of a block that was plugged in, put its folder on PYTHONPATH",
+                name=error.name,
+            ) from error
         except _UNREADABLE as error:
             raise ValueError(what_it_is_not(weights, error)) from error
         except RuntimeError as error:

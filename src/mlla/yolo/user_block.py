@@ -90,7 +90,7 @@ def user_block(block: str, folders: Sequence[str] = ()) -> UserBlock:
     target = classes[name]
     # where the class was written, which is what a checkpoint will say
     home = sys.modules[target.__module__]
-    if home.__name__ == "__main__" or vars(home).get(target.__name__) is not target:
+    if home.__name__ == "__main__" or vars(home).get(target.__qualname__) is not target:
         raise ValueError(
             f"block={block!r}: a checkpoint would not find {home.__name__}.{target.__qualname__} "
             "again; put the class at the top level of a file of its own"
