@@ -8,7 +8,7 @@ from typing import Any
 
 from mlla.cli.arguments import UsageError, read_options, value_of
 
-HELP = """usage: mlla compare data=DATA.yaml models=yolov8n,yolov8n-mlla [plug=mlla@neck] [key=value]
+HELP = """usage: mlla compare data=DATA.yaml models=yolov8n,yolov8n-mlla [plug=mlla@neck] [key=...]
 
 what is compared
   data              a detection dataset in the format of Ultralytics

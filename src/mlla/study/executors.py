@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import Any
 from mlla.study.run_folder import stop_workers
 
 NAMES = ("local", "slurm", "ray")
-_POLL_S = 2.0
+_POLL_S, _STOP_S = 2.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ class LocalExecutor(ThreadPoolExecutor):
         if cancel_futures:
             super().shutdown(wait=False, cancel_futures=True)
             # again, as one of them may just have been about to start
-            stop_workers()
-            while futures.wait(self._submitted, timeout=1).not_done:
+            while not all(future.done() for future in self._submitted):
                 stop_workers()
+                time.sleep(_STOP_S)
         super().shutdown(wait=wait)
 
     def _on_free_device(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
