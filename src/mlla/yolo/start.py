@@ -165,8 +165,11 @@ class _Built:
         return equal, len(source.state_dict())
 
     def _renamed(self, source: Any) -> dict[str, Tensor]:
+        rows = matching_rows(source.yaml, self.network.yaml)
+        # among equal rows only the plug itself knows where it went
+        row_map = {old: row for old, row in rows.items() if row not in self.row_map.values()}
         rows = matching_rows(source.yaml, self.plain)
-        row_map = {old: self.row_map[row] for old, row in rows.items()}
+        row_map.update((old, self.row_map[row]) for old, row in rows.items())
         own = self.network.state_dict()
         renamed = rename_rows(source.float().state_dict(), row_map)
         return {name: tensor for name, tensor in renamed.items() if name in own}
