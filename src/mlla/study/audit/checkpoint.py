@@ -125,14 +125,15 @@ class Checkpoint:
     @cached_property
     def num_parameters(self) -> int:
         """Number of trained numbers."""
-        return sum(stored.size for _, stored in _tensors(self.network, "", buffers=False))
+        parameters = dict(_tensors(self.network, "", buffers=False))
+        return sum(stored.size for stored in parameters.values())
 
     def values(self, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Read tensors from the file.
 
         Args:
-            names: Their names; a name that the network lacks, or a type of numbers that numpy
-                lacks, is left out.
+            names: Their names; what the network lacks, is damaged, or has numbers of a type that
+                numpy does not know is left out.
 
         Yields:
             Name and values.
@@ -144,7 +145,11 @@ class Checkpoint:
                 if stored is None or stored.kind not in _TYPES:
                     continue
                 kind = _TYPES[stored.kind]
-                data = np.frombuffer(archive.read(f"{root}data/{stored.storage}"), kind)
+                try:
+                    data = np.frombuffer(archive.read(f"{root}data/{stored.storage}"), kind)
+                except (KeyError, ValueError, zipfile.BadZipFile):
+                    # missing or damaged
+                    continue
                 strides = tuple(step * kind.itemsize for step in stored.stride)
                 reach = sum(
                     (n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True)
@@ -180,7 +185,14 @@ def read_checkpoint(file: Path) -> Checkpoint:
         raise CheckpointError(f"{file} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds {type(content).__name__}, no training of Ultralytics")
-    return Checkpoint(file, content, names)
+    checkpoint = Checkpoint(file, content, names)
+    try:
+        # laid out as a network, or not at all
+        _ = checkpoint.tensors, checkpoint.num_parameters, checkpoint.config
+        _ = checkpoint.arguments, checkpoint.metrics, checkpoint.commit
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    return checkpoint
 
 
 def _root(archive: zipfile.ZipFile) -> str:

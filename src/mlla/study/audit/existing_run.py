@@ -110,11 +110,13 @@ class ExistingRun:
                 if all(
                     math.isclose(values[row], known[name], rel_tol=1e-4, abs_tol=1e-5)
                     for name, values in (self.epochs.columns or {}).items()
-                    if name.startswith("metrics/") and isinstance(known.get(name), int | float)
+                    if name.startswith(("metrics/", "val/"))
+                    and isinstance(known.get(name), int | float)
                 )
             ]
-            if len(same) == 1:
-                return same[0]
+            if same:
+                # of equal epochs, Ultralytics keeps the last
+                return same[-1]
         scored = [row for row in rows if row < len(self.scores) and self.scores[row] > -math.inf]
         return max(scored, key=lambda row: self.scores[row]) if scored else None
 
