@@ -49,7 +49,7 @@ def _arguments(case: Case, arm: RunGroup, against: RunGroup) -> Iterator[Finding
     yield Finding(
         Weight.FAULT,
         f"{counted(len(found), 'argument')} besides the model {_differ(len(found))}",
-        f"{arm.name} had {'; '.join(lines)}. {against.name} is named second.",
+        f"{arm.name} against {against.name}: {'; '.join(lines)}.",
         "Whatever the scores say, nobody can tell whether the model or these arguments did it.",
         "Train both arms with the same arguments.",
         tuple(run.name for run in (*arm.runs, *against.runs)),
