@@ -173,7 +173,7 @@ def _arm(
                     "high_ms": 33.5 * slower / (place + 1),
                     "ratio": {"median": slower, "low": 0.98 * slower, "high": 1.04 * slower},
                     "rounds": 200,
-                    "device_name": "a processor",
+                    "device_name": "Xeon",
                     "threads": 2,
                     "versions": {runtime: "2.0"},
                     "error": None,

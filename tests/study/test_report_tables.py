@@ -21,6 +21,7 @@ from mlla.study.report.box_matching import match_boxes
 from mlla.study.report.csv_table import csv_table
 from mlla.study.report.latex_table import escape, latex_table
 from mlla.study.report.means import mean_difference, mean_over_runs
+from mlla.study.report.name_parts import name_parts
 from mlla.study.report.texts import texts_in
 
 VARIANT = "yolov8n+mlla@neck"
@@ -187,11 +188,16 @@ def test_a_collected_study_is_reported(tmp_path: Path) -> None:
     from mlla.study.results import collect
 
     out = write_study_folder(
-        tmp_path / "study", seeds=4, num_images=12, failed=[("yolov8n-mlla", 2)]
+        tmp_path / "study", seeds=2, num_images=8, failed=[("yolov8n-mlla", 1)]
     )
     results = collect(out, runtimes=())
     page = write_report(results, out, language="zh").read_text(encoding="utf-8")
     words = html.unescape(page.replace("<wbr>", ""))
     assert all(one["sentence"]["zh"] in words for one in results["comparisons"])
-    assert "RuntimeError: made up" in page
+    assert "RuntimeError: made up" in words
     assert page.count("data:image/jpeg") > 0
+
+
+def test_names_break_where_a_reader_would_break_them() -> None:
+    assert name_parts("yolov8n+MyBlock_v2@4-6-9") == ["yolov8n+", "My", "Block_", "v2@4-6-9"]
+    assert name_parts("a gain of +0.5 points (-0.1)") == ["a gain of +0.5 points (-0.1)"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlla.study.report import numbers
 from mlla.study.report.charts.latency import runtimes_of, times_of
+from mlla.study.report.name_parts import name_parts
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -83,9 +83,9 @@ def escape(text: str, *, breakable: bool = False) -> str:
 
     Args:
         text: Any text.
-        breakable: Whether a line may end behind the separators of a name, or before a capital.
+        breakable: Whether a line may end inside a name.
     """
-    parts = re.split(r"(?<=[-+@_./])(?=.)|(?<=[a-z])(?=[A-Z])", text) if breakable else [text]
+    parts = name_parts(text) if breakable else [text]
     escaped = ("".join(_SPECIAL.get(letter, letter) for letter in part) for part in parts)
     return r"\allowbreak{}".join(escaped)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mlla.study.report.arm_style import ArmStyle
 from mlla.study.report.captions import captions
 from mlla.study.report.charts.draw import Charts
 from mlla.study.report.charts.latency import times_of
+from mlla.study.report.name_parts import name_parts
 from mlla.study.report.pictures import draw_pictures
 from mlla.study.report.prose import SOURCES
 
@@ -70,10 +70,8 @@ def render_page(
 
 
 def _breakable(text: str) -> Markup:
-    """Let a line end behind the separators inside names."""
-    return Markup("<wbr>").join(
-        escape(part) for part in re.split(r"(?<=\w[-+@_./])(?=[^\W\d])", text)
-    )
+    """Let a line end inside long names."""
+    return Markup("<wbr>").join(map(escape, name_parts(text)))
 
 
 def _as_markup(charts: Charts) -> dict[str, Any]:

@@ -7,7 +7,6 @@ text is anchored at the point where it is put. One unit is a pixel of the page.
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from mlla.study.report.name_parts import name_parts
 
 FONT_FAMILIES = (
     "Arial, 'Helvetica Neue', 'Liberation Sans', 'PingFang SC', 'Microsoft YaHei', "
@@ -110,7 +111,7 @@ def text_width(text: str, size_px: float = TEXT_PX, *, is_bold: bool = False) ->
 def wrap(
     text: str, width_px: float, size_px: float = TEXT_PX, *, is_bold: bool = False
 ) -> list[str]:
-    """Break a name into lines, behind its separators where there are any.
+    """Break a name into lines, where names may be broken if possible.
 
     Args:
         text: The name.
@@ -126,8 +127,8 @@ def wrap(
         return text_width(line, size_px, is_bold=is_bold) <= width_px
 
     lines = [""]
-    for part in re.findall(r"[^-+@_./, ]*[-+@_./, ]*", text):
-        for piece in [part] if fits(part) else list(part):
+    for part in name_parts(text):
+        for piece in (part,) if fits(part) else tuple(part):
             if lines[-1] and not fits(lines[-1] + piece):
                 lines.append("")
             lines[-1] += piece
