@@ -10,7 +10,7 @@ from typing import Any
 
 from mlla.study.files import file_digest, read_json, write_json
 from mlla.study.latency import interleaved_seconds, latencies
-from mlla.study.runtimes import RUNTIMES, open_detector, search_blocks_in
+from mlla.study.runtimes import RUNTIMES, open_detector, refuse_unknown, search_blocks_in
 from mlla.study.scored_runs import ScoredRun
 from mlla.study.size import checkpoint_size
 
@@ -41,9 +41,7 @@ def study_costs(
     Raises:
         ValueError: If a runtime is unknown.
     """
-    for runtime in runtimes:
-        if runtime not in RUNTIMES:
-            raise ValueError(f"runtimes={runtime!r} is unknown; choose from {', '.join(RUNTIMES)}")
+    refuse_unknown(runtimes)
     search_blocks_in([folder for arm in plan["arms"] for folder in arm["python_path"]])
     checkpoints = {
         name: of_arm[0].source / "weights" / f"{plan['checkpoint']}.pt"

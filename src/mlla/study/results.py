@@ -9,21 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from mlla.study.answers import CLAIMS, answers, compare_study
 from mlla.study.arms import Arm
-from mlla.study.comparison import Comparison, Pair, compare_arms
 from mlla.study.costs import study_costs
 from mlla.study.curves import read_curves
 from mlla.study.disagreements import boxes_of, disagreements
 from mlla.study.files import read_json
 from mlla.study.ground_truth import GroundTruth, read_ground_truth
+from mlla.study.runtimes import refuse_unknown
 from mlla.study.scored_runs import ArmRuns, ScoredRun, read_runs
-from mlla.study.sentences import sentence
-from mlla.study.statistics import is_not_worse
-from mlla.study.verdict import MIN_RUNS
-
-# what claims to be better; the other kinds explain
-CLAIMS = ("variant", "added")
-FASTER_THAN = 0.2
 
 
 def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[str, Any]:
@@ -38,8 +32,10 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
 
     Raises:
         FileNotFoundError: If there is no study in the folder.
-        ValueError: If no run is finished, or a file of the study is not as it was left.
+        ValueError: If no run is finished, a file of the study is not as it was left, or a runtime
+            is unknown.
     """
+    refuse_unknown(runtimes)
     out = Path(out)
     plan = read_json(out / "study.json")
     scored = plan["data"]["scored"]
@@ -48,7 +44,7 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
     runs = {arm["name"]: read_runs(out, Arm.from_dict(arm), plan["seeds"], truth) for arm in arms}
     if not any(of_arm.finished for of_arm in runs.values()):
         raise ValueError(f"no run of the study {out} is finished, so there is nothing to compare")
-    found = _compare(arms, runs, plan["margin"])
+    found = compare_study(arms, runs, plan["margin"])
     baseline = arms[0]["name"]
     finished = {name: list(of_arm.finished.values()) for name, of_arm in runs.items()}
     costs = study_costs(out, plan, finished, runtimes)
@@ -67,105 +63,13 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
         "baseline": baseline,
         "margin": plan["margin"],
         "arms": [_arm(out, arm, runs[arm["name"]], costs[arm["name"]]) for arm in arms],
-        "comparisons": _comparisons(arms, found, costs, plan, len(truth.images)),
+        "comparisons": answers(plan, found, costs, len(truth.images)),
         "guards": plan["guards"],
         "command": plan["command"],
         "versions": plan["versions"],
         "disagreements": _disagreements(arms, runs, truth),
     }
     return _without_nan(content)
-
-
-def _compare(
-    arms: Sequence[Mapping[str, Any]], runs: Mapping[str, ArmRuns], margin: float
-) -> dict[tuple[str, str], Comparison]:
-    """Compare every arm with the baseline and every variant with its convolution control."""
-    baseline = arms[0]["name"]
-    pairs = [
-        Pair(arm["name"], baseline, "baseline", is_claim=arm["kind"] in CLAIMS) for arm in arms[1:]
-    ]
-    pairs += [
-        Pair(arm["control_of"], arm["name"], "control")
-        for arm in arms
-        if arm["kind"] == "convolution" and arm["control_of"]
-    ]
-    matches = {
-        name: {seed: run.score.matches for seed, run in of_arm.finished.items()}
-        for name, of_arm in runs.items()
-    }
-    possible = [pair for pair in pairs if set(matches[pair.arm]) & set(matches[pair.against])]
-    found = compare_arms(matches, possible, margin=margin)
-    return {(one.pair.arm, one.pair.against): one for one in found}
-
-
-def _comparisons(
-    arms: Sequence[Mapping[str, Any]],
-    found: Mapping[tuple[str, str], Comparison],
-    costs: Mapping[str, Mapping[str, Any]],
-    plan: Mapping[str, Any],
-    num_images: int,
-) -> list[dict[str, Any]]:
-    """Put the comparisons into words and numbers."""
-    baseline = arms[0]["name"]
-    kinds = {arm["name"]: arm["kind"] for arm in arms}
-    controls = {arm["control_of"]: arm["name"] for arm in arms if arm["kind"] == "convolution"}
-    entries = []
-    for one in found.values():
-        arm, against = one.pair.arm, one.pair.against
-        control = controls.get(arm, "") if against == baseline else ""
-        equivalence = None
-        if against == baseline:
-            equivalence = _equivalence(one, plan["margin"], costs[arm]["latency"])
-        text = sentence(
-            one,
-            kind=kinds[arm],
-            margin=plan["margin"],
-            num_images=num_images,
-            missing_seeds=[seed for seed in plan["seeds"] if seed not in one.seeds],
-            against_control=found.get((arm, control)),
-            control=found.get((control, baseline)),
-            equivalence=equivalence,
-        )
-        entries.append(
-            {
-                "arm": arm,
-                "against": against,
-                "family": one.pair.family,
-                "is_claim": one.pair.is_claim,
-                "seeds": list(one.seeds),
-                "means": {"against": one.means[0], "arm": one.means[1]},
-                "identical": one.identical,
-                "difference": vars(one.difference),
-                "p_value": one.p_value,
-                "adjusted_p_value": one.adjusted_p_value,
-                "smallest_effect": one.smallest_effect,
-                "verdict": one.verdict.value,
-                "needed": vars(one.needed),
-                "equivalence": equivalence,
-                "sentence": vars(text),
-            }
-        )
-    return entries
-
-
-def _equivalence(
-    found: Comparison, margin: float, latency: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Test whether an arm is no worse than the baseline, and faster."""
-    enough = len(found.seeds) >= MIN_RUNS
-    not_worse = is_not_worse(found.difference, margin) if enough else None
-    ratios = {name: one["ratio"] for name, one in latency.items() if one["ratio"] is not None}
-    runtime = next(iter(ratios), None)
-    faster = None if runtime is None else ratios[runtime]["high"] <= 1 - FASTER_THAN
-    return {
-        "margin": margin,
-        "not_worse": not_worse,
-        "faster_than": FASTER_THAN,
-        "runtime": runtime,
-        "ratio": ratios.get(runtime or ""),
-        "faster": faster,
-        "holds": None if not_worse is None or faster is None else not_worse and faster,
-    }
 
 
 def _arm(

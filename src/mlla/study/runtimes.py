@@ -20,6 +20,13 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 }
 
 
+def refuse_unknown(runtimes: Sequence[str]) -> None:
+    """Raise a ValueError if a runtime is unknown."""
+    for runtime in runtimes:
+        if runtime not in RUNTIMES:
+            raise ValueError(f"runtimes={runtime!r} is unknown; choose from {', '.join(RUNTIMES)}")
+
+
 def check_runtimes(runtimes: Sequence[str]) -> None:
     """Check that the latency can be measured in these runtimes.
 
@@ -30,9 +37,8 @@ def check_runtimes(runtimes: Sequence[str]) -> None:
         ValueError: If a runtime is unknown.
         ModuleNotFoundError: If a package that it needs is not installed.
     """
+    refuse_unknown(runtimes)
     for runtime in runtimes:
-        if runtime not in RUNTIMES:
-            raise ValueError(f"runtimes={runtime!r} is unknown; choose from {', '.join(RUNTIMES)}")
         missing = [name for name in RUNTIMES[runtime] if find_spec(name) is None]
         if missing:
             raise ModuleNotFoundError(
