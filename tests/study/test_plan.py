@@ -202,7 +202,6 @@ CHOICES = {
         ({"checkpoint": "first"}, "checkpoint='first' is unknown; choose from best, last"),
         ({"language": "de"}, "language='de' is unknown; choose from en, zh"),
         ({"runtimes": ["tensorrt"]}, "tensorrt"),
-        ({"executor": "pbs"}, "executor='pbs' is unknown; choose from local, slurm, ray"),
         ({"executor": "slurm", "workers": 2}, "workers= is the number of runs at a time on this"),
         ({"loader_workers": -1}, "loader_workers=-1"),
     ],

@@ -17,7 +17,13 @@ from mlla.study.added_runs import add_runs
 from mlla.study.arms import Arm, make_arms
 from mlla.study.audit.added import read_existing_runs
 from mlla.study.dataset import StudyData, read_study_data, refuse_changed_images
-from mlla.study.executors import Devices, choose_devices, make_executor, opened
+from mlla.study.executors import (
+    Devices,
+    check_executor,
+    choose_devices,
+    make_executor,
+    opened,
+)
 from mlla.study.files import write_json
 from mlla.study.guards import FAILED, NOT_CHECKED, planned_guards, replaced
 from mlla.study.out_folder import (
@@ -123,6 +129,7 @@ def compare(
     del arguments["settings"]
     check_choices(arguments)
     options = {key: settings.pop(key) for key in list(settings) if key.startswith(_PREFIXES)}
+    check_executor(executor, options)
     is_local = executor == "local"
     devices = choose_devices(None if device is None else str(device), workers, is_local=is_local)
     path = Path(data).absolute()
@@ -156,16 +163,21 @@ def compare(
         need = disk_need(plan, waiting, len(devices.environments))
         refuse_small_disk(folder, need)
         where = f"{len(devices.environments)} at a time" if is_local else f"on {executor}"
-        num_done = len(runs) - len(waiting)
+        num_done, failures = len(runs) - len(waiting), {}
         print(plan_text(plan, folder, num_done=num_done, where=where, disk_bytes=need), flush=True)
         if waiting:
             try:
                 with _ready(executor, devices, options, folder) as ready:
                     plan = _check_seeds(plan, folder, ready)
-                    _train(plan, runs, waiting, ready, folder, language)
+                    failures = _train(plan, runs, waiting, ready, folder, language)
             except KeyboardInterrupt:
                 print("\nmlla compare: stopped; the same command goes on", file=sys.stderr)
                 raise
+        if len(failures) == len(runs):
+            raise RuntimeError(
+                "no run could be finished; the same command tries them again:\n"
+                + "\n".join(f"  {label}: {error}" for label, error in failures.items())
+            )
         return _conclude(plan, runs, folder, runtimes=as_words(runtimes), language=language)
 
 
@@ -266,8 +278,8 @@ def _train(
     executor: Executor,
     folder: Path,
     language: str,
-) -> None:
-    """Train what is left, with a report after every seed that is complete."""
+) -> dict[str, str]:
+    """Train what is left, with a report after every seed; return what failed."""
     left = Counter(run.seed for run in waiting)
 
     def ended(run: Run) -> None:
@@ -283,7 +295,7 @@ def _train(
     watched = [Watched(run.label, run.folder) for run in waiting]
     need = disk_need(plan, waiting[:1], 1)
     with Progress(watched, plan["settings"]["epochs"]) as progress:
-        train_runs(waiting, executor, progress, needed_bytes=need, ended=ended)
+        return train_runs(waiting, executor, progress, needed_bytes=need, ended=ended)
 
 
 def _conclude(

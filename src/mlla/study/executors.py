@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from mlla.study.run_folder import stop_workers
 
 NAMES = ("local", "slurm", "ray")
+_PACKAGES = {"slurm": "submitit", "ray": "ray"}
 _POLL_S, _STOP_S = 2.0, 0.2
 
 
@@ -84,6 +86,31 @@ def opened(executor: Executor) -> Iterator[Executor]:
     executor.shutdown()
 
 
+def check_executor(executor: str | Executor, options: Mapping[str, Any]) -> None:
+    """Check that an executor can be made, without making it.
+
+    Args:
+        executor: "local", "slurm", "ray", or one that the caller made.
+        options: For "slurm" parameters of submitit with their prefix, such as `slurm_partition`,
+            and `slurm_time`; for "ray" `ray_address` and what a task needs, such as `ray_num_gpus`.
+
+    Raises:
+        ValueError: If the name is unknown, an option belongs to another executor, or `slurm_time`
+            is missing.
+        ModuleNotFoundError: If a package is missing.
+    """
+    kind = executor if isinstance(executor, str) else type(executor).__name__
+    if isinstance(executor, str) and executor not in NAMES:
+        raise ValueError(f"executor={executor!r} is unknown; choose from {', '.join(NAMES)}")
+    if foreign := [key for key in options if not key.startswith(f"{executor}_")]:
+        raise ValueError(f"{foreign[0]}= does not belong to executor={kind}")
+    package = _PACKAGES.get(kind)
+    if package is not None and find_spec(package) is None:
+        raise ModuleNotFoundError(f"executor={kind} needs {package}: pip install 'mlla[{kind}]'")
+    if kind == "slurm" and "slurm_time" not in options:
+        raise ValueError("executor=slurm needs slurm_time=, the minutes that one run may take")
+
+
 def make_executor(
     kind: str, devices: Devices, options: Mapping[str, Any], *, folder: Path
 ) -> Executor:
@@ -92,21 +119,18 @@ def make_executor(
     Args:
         kind: "local", "slurm" or "ray".
         devices: What runs are trained on, for local ones.
-        options: For "slurm" parameters of submitit with their prefix, such as `slurm_partition`;
-            for "ray" `ray_address`, and what a task needs, such as `ray_num_gpus`.
+        options: As `check_executor` takes them.
         folder: Folder of the study; a cluster must see it under the same path.
 
     Returns:
         The executor.
 
     Raises:
-        ValueError: If the name is unknown, or an option belongs to another executor.
+        ValueError: If `check_executor` raises it, or submitit does not know an option.
         ModuleNotFoundError: If a package is missing.
+        ConnectionError: If there is no Ray cluster at the address.
     """
-    if kind not in NAMES:
-        raise ValueError(f"executor={kind!r} is unknown; choose from {', '.join(NAMES)}")
-    if foreign := [key for key in options if not key.startswith(f"{kind}_")]:
-        raise ValueError(f"{foreign[0]}= does not belong to executor={kind}")
+    check_executor(kind, options)
     if kind == "slurm":
         return SlurmExecutor(folder / "slurm", options)
     if kind == "ray":
@@ -160,22 +184,12 @@ class SlurmExecutor(Executor):
         options: Parameters of submitit with the prefix `slurm_`, and `slurm_time` in minutes.
             `slurm_cluster` may name another of its executors: "local" for processes of this
             machine, "debug" for this very one.
-
-    Raises:
-        ValueError: If `slurm_time` is missing or submitit does not know a parameter.
-        ModuleNotFoundError: If submitit is missing.
     """
 
     def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
-        try:
-            import submitit
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "executor=slurm needs submitit: pip install 'mlla[slurm]'"
-            ) from error
+        import submitit
+
         parameters = dict(options)
-        if "slurm_time" not in parameters:
-            raise ValueError("executor=slurm needs slurm_time=, the minutes that one run may take")
         self._submitit = submitit.AutoExecutor(
             folder=str(folder / "%j"), cluster=parameters.pop("slurm_cluster", "slurm")
         )
@@ -240,17 +254,11 @@ class RayExecutor(Executor):
     Args:
         options: `ray_address`, "local" for one on this machine, which is the default, or "auto" for
             the one that runs; and what each task needs, such as `ray_num_cpus` or `ray_num_gpus`.
-
-    Raises:
-        ModuleNotFoundError: If Ray is missing.
-        ConnectionError: If no cluster runs at the address.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        try:
-            import ray
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("executor=ray needs Ray: pip install 'mlla[ray]'") from error
+        import ray
+
         needs = {key.removeprefix("ray_"): value for key, value in options.items()}
         ray.init(
             address=needs.pop("address", "local"), include_dashboard=False, log_to_driver=False

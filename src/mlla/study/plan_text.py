@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_MARKS = {"passed": "ok", "warning": "warning", "failed": "FAILED", "not checked": "not yet"}
+_MARKS = {"passed": "ok", "failed": "FAILED"}
 
 
 def plan_text(
@@ -89,7 +89,7 @@ def _arm_rows(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _guards(plan: Mapping[str, Any]) -> Iterator[str]:
     for guard in plan["guards"]:
         if guard["state"] != "not checked" or guard["detail"]:
-            yield f"{_MARKS[guard['state']]:<8} {guard['en']}"
+            yield f"{_MARKS.get(guard['state'], guard['state']):<11} {guard['en']}"
 
 
 def _runs(plan: Mapping[str, Any], num_done: int, where: str, disk_bytes: float) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mlla.study.arms import Arm
-from mlla.study.executors import NAMES
 from mlla.study.files import file_digest
 
 LANGUAGES = ("en", "zh")
@@ -46,8 +45,6 @@ def check_choices(arguments: Mapping[str, Any]) -> None:
         if value not in choices and not (key == "checkpoint" and value is None):
             raise ValueError(f"{key}={value!r} is unknown; choose from {', '.join(choices)}")
     executor, test, loaders = (arguments[k] for k in ("executor", "test", "loader_workers"))
-    if not isinstance(executor, Executor) and executor not in NAMES:
-        raise ValueError(f"executor={executor!r} is unknown; choose from {', '.join(NAMES)}")
     if executor != "local" and arguments["workers"] is not None:
         raise ValueError(
             "workers= is the number of runs at a time on this machine; a cluster decides"

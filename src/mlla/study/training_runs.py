@@ -144,7 +144,7 @@ def train_runs(
             finished, _ = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             folders = [run.folder for run in waiting.values()]
             progress.update([f for f in folders if num_attempts(f) > attempts[f]])
-            for future in finished:
+            for future in [future for future in waiting if future in finished]:
                 run = waiting.pop(future)
                 error = _error(future)
                 progress.end(run.folder, "done" if error is None else f"failed: {error}")
