@@ -183,8 +183,8 @@ PROSE: dict[str, tuple[str, str]] = {
     ),
     "leaks": (
         "Across splits: {identical} identical and {near} nearly identical pairs of images; "
-        "{touched} test images are touched.",
-        "跨划分：{identical} 对相同图像，{near} 对近似重复图像，涉及 {touched} 张测试图像。",
+        "{touched} scored images are touched.",
+        "跨划分：{identical} 对相同图像，{near} 对近似重复图像，涉及 {touched} 张评测图像。",
     ),
     "latex_needs": (
         "needs: \\usepackage{booktabs,graphicx}",
@@ -197,6 +197,7 @@ PROSE: dict[str, tuple[str, str]] = {
         "AP（百分点）：{seeds} 个种子的均值 ± 标准差，在 {images} 张图像上评测。差异为与"
         " {baseline} 之差及其兼顾图像与种子的 95% 置信区间；p：精确置换检验，经 Holm 校正。",
     ),
+    "leak_examples": ("Such as {pairs}.", "例如 {pairs}。"),
     "statistics_1": (
         "Each run is scored by an outside evaluator (hotcoco) on saved predictions, in the "
         "protocol of COCO [1]; error types are those of TIDE [2].",
@@ -217,10 +218,10 @@ PROSE: dict[str, tuple[str, str]] = {
     ),
     "statistics_4": (
         "The p-value is that of the exact permutation test over runs [5], corrected after Holm "
-        "for several arms [6]; with three runs an arm it cannot fall below 0.1, so there is no "
-        "verdict below four seeds.",
+        "for several arms [6]; with three runs an arm it cannot fall below 0.1, so a verdict "
+        "takes four seeds, and five where two to six arms are judged.",
         "p 值来自对各次训练的精确置换检验 [5]，多个方案时按 Holm 校正 [6]；每个方案三次训练时 p "
-        "不可能低于 0.1，因此少于四个种子时不下结论。",
+        "不可能低于 0.1，因此下结论至少需要四个种子，同时判断二至六个方案时需要五个。",
     ),
     "statistics_5": (
         "An arm is supported, or worse, if test and interval agree; not supported if the "

@@ -9,6 +9,8 @@ from typing import Any
 from mlla.study.report import numbers
 from mlla.study.report.tables import Table
 
+MAX_EXAMPLES = 5
+
 
 def data_name(results: Mapping[str, Any]) -> str:
     """Return what to call the dataset: its file, or its folder where the file is just data.yaml."""
@@ -52,6 +54,7 @@ def record_of(
         "settings": {
             **{key: _plain(value) for key, value in results["settings"].items()},
             "seeds": _plain(results["seeds"]),
+            **{key: _plain(results[key]) for key in ("pretrained", "threads") if key in results},
         },
         "versions": {key: _plain(value) for key, value in results["versions"].items()},
     }
@@ -92,6 +95,9 @@ def _data_notes(data: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
                 touched=numbers.count(leaks["test_images_touched"]),
             )
         )
+        pairs = [" = ".join(map(str, pair)) for pair in leaks["examples"][:MAX_EXAMPLES]]
+        if pairs:
+            notes.append(texts["leak_examples"].format(pairs=", ".join(pairs)))
     return notes
 
 
