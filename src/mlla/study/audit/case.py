@@ -13,6 +13,8 @@ from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import RunGroup
 from mlla.study.audit.transfer import Transfer, start_of, transfer_of
 
+CONTROLS = ("convolution", "identity")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -59,7 +61,7 @@ def make_case(root: Path, groups: Sequence[RunGroup], baseline: RunGroup, data: 
     runs = [run for group in groups for run in group.runs]
     given = {str(run.arguments.get("data")) for run in runs}
     places = [root, root.parent]
-    named = {source for run in runs if (source := start_of(run))}
+    named = {source for run in runs if run.job is None and (source := start_of(run))}
     guess = named.pop() if len(named) == 1 else None
     return Case(
         root,
@@ -74,6 +76,8 @@ def make_case(root: Path, groups: Sequence[RunGroup], baseline: RunGroup, data: 
 def _pairs(groups: Sequence[RunGroup], baseline: RunGroup) -> list[tuple[RunGroup, RunGroup]]:
     """Pair every arm with the arm of the baseline's model that is most like it."""
     references = [group for group in groups if _model(group) == _model(baseline)]
+    # controls of a study explain its answers and are none themselves
+    groups = [group for group in groups if group.runs[0].arm.get("kind") not in CONTROLS]
     pairs = []
     for group in groups:
         if group not in references:
@@ -85,8 +89,8 @@ def _pairs(groups: Sequence[RunGroup], baseline: RunGroup) -> list[tuple[RunGrou
 
 
 def _model(group: RunGroup) -> Any:
-    job = group.runs[0].job or {}
-    return job.get("arm", {}).get("name") or PurePath(group.runs[0].model).stem
+    first = group.runs[0]
+    return first.arm.get("name") or PurePath(first.model.replace("\\", "/")).stem
 
 
 def _distance(first: RunGroup, second: RunGroup) -> int:

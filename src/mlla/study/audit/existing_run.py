@@ -15,6 +15,7 @@ import yaml
 
 from mlla.study.audit.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from mlla.study.audit.results_csv import SCORE_COLUMNS, Epochs, read_epochs
+from mlla.study.run_folder import JOB, OUTCOME
 
 # what Ultralytics writes into the folder of a training, and nothing else has together
 _SIGNS = ("args.yaml", "results.csv", "weights/last.pt", "weights/best.pt")
@@ -34,6 +35,7 @@ class ExistingRun:
         best: The checkpoint that scored best on the validation images.
         last: The checkpoint of the last epoch.
         job: What `mlla compare` asked for, if it made the run.
+        outcome: What it noted when the run was complete.
         problems: What could not be read, one sentence each.
     """
 
@@ -44,6 +46,7 @@ class ExistingRun:
     best: Checkpoint | None
     last: Checkpoint | None
     job: dict[str, Any] | None
+    outcome: dict[str, Any] | None
     problems: tuple[str, ...]
 
     @cached_property
@@ -70,8 +73,14 @@ class ExistingRun:
 
     @property
     def was_resumed(self) -> bool:
-        """Whether it was interrupted and went on; its args.yaml then names its own last.pt."""
-        return bool(self.arguments.get("resume"))
+        """Whether Ultralytics resumed it; its args.yaml then names its own last.pt."""
+        return bool(self.arguments.get("resume")) and self.job is None
+
+    @property
+    def arm(self) -> dict[str, Any]:
+        """The arm of `mlla compare` that it belongs to; empty for other runs."""
+        arm = (self.job or {}).get("arm")
+        return arm if isinstance(arm, dict) else {}
 
     @property
     def model(self) -> str:
@@ -202,7 +211,8 @@ def read_run(folder: Path, root: Path) -> ExistingRun:
         epochs,
         best,
         last,
-        _read_job(folder / "job.json", problems),
+        _read_json(folder / JOB, problems),
+        _read_json(folder / OUTCOME, problems),
         (*problems, *epochs.problems),
     )
 
@@ -235,15 +245,15 @@ def _read_weights(file: Path, problems: list[str]) -> Checkpoint | None:
     return None
 
 
-def _read_job(file: Path, problems: list[str]) -> dict[str, Any] | None:
+def _read_json(file: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
-        job = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        problems.append(f"job.json cannot be read ({error})")
+        problems.append(f"{file.name} cannot be read ({error})")
         return None
-    return job if isinstance(job, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def read_runs(root: Path) -> Iterator[ExistingRun]:

@@ -90,7 +90,7 @@ def choose_baseline(groups: Sequence[RunGroup], asked: str | None = None) -> Run
         ValueError: If no arm is called so.
     """
     for group in groups:
-        is_marked = any(_arm_of(run).get("kind") == "baseline" for run in group.runs)
+        is_marked = any(run.arm.get("kind") == "baseline" for run in group.runs)
         if group.name == asked or (asked is None and is_marked):
             return group
     if asked is not None:
@@ -105,11 +105,6 @@ def fingerprint(run: ExistingRun) -> str | None:
         return None
     shapes = [(name, stored.shape) for name, stored in run.checkpoint.tensors.items()]
     return hashlib.sha256(repr(shapes).encode()).hexdigest()
-
-
-def _arm_of(run: ExistingRun) -> dict[str, Any]:
-    arm = (run.job or {}).get("arm")
-    return arm if isinstance(arm, dict) else {}
 
 
 def _by_content(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:
@@ -128,7 +123,7 @@ def _by_content(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:
 
 
 def _key(run: ExistingRun, model: str) -> str:
-    arm = _arm_of(run).get("name")
+    arm = run.arm.get("name")
     arguments = sorted((key, repr(value)) for key, value in effective_arguments(run).items())
     return repr((arm or model, fingerprint(run), arguments))
 
@@ -148,7 +143,7 @@ def _model_before_resume(run: ExistingRun, runs: Sequence[ExistingRun]) -> str:
 
 
 def _stem(group: Sequence[ExistingRun]) -> str:
-    arm = _arm_of(group[0]).get("name")
+    arm = group[0].arm.get("name")
     return str(arm) if arm else PurePath(group[0].model.replace("\\", "/")).stem
 
 

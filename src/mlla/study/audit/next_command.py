@@ -11,6 +11,7 @@ from mlla.study.audit.arguments import effective_arguments, unique
 from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.rescore import Rescored
+from mlla.study.files import read_json
 from mlla.study.settings import OPEN
 from mlla.study.verdict import min_runs
 
@@ -32,6 +33,10 @@ def next_command(case: Case, data: str | None, rescored: Sequence[Rescored]) -> 
     Returns:
         The words of the command; None where there are no two models to compare.
     """
+    num_seeds = _num_seeds(case, rescored)
+    if (asked := _command_of_study(case.baseline.runs[0])) is not None:
+        more, count = re.subn(r"\bseeds=\d+", f"seeds={num_seeds}", asked)
+        return more if count else f"{asked} seeds={num_seeds}"
     groups = [case.baseline, *(group for group in case.groups if group is not case.baseline)]
     if any(run.task != "detect" for run in case.runs):
         return None
@@ -50,7 +55,7 @@ def next_command(case: Case, data: str | None, rescored: Sequence[Rescored]) -> 
     ]
     if plugs:
         words.append(f"plug={','.join(plugs)}")
-    words.append(f"seeds={_num_seeds(case, rescored)}")
+    words.append(f"seeds={num_seeds}")
     words += [f"{key}={value}" for key, value in _settings(first).items()]
     sources = unique(found.source for found in case.transfers.values() if found and found.source)
     sources = [source for source in sources if source not in models]
@@ -59,6 +64,17 @@ def next_command(case: Case, data: str | None, rescored: Sequence[Rescored]) -> 
     if dataset.problem is None and dataset.scored == "val":
         words.append("test=0.2")
     return shlex.join(words)
+
+
+def _command_of_study(run: ExistingRun) -> str | None:
+    """Return the command of the study that a run belongs to, if it belongs to one."""
+    if run.job is None:
+        return None
+    try:
+        # OUT/runs/ARM/seed-0
+        return str(read_json(run.folder.resolve().parents[2] / "study.json")["command"])
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
 
 
 def _model(run: ExistingRun) -> str:

@@ -17,7 +17,7 @@ from mlla.study.audit.grouping import RunGroup
 from mlla.study.audit.optimizer import chosen_optimizer
 from mlla.study.audit.rescore import Rescored
 from mlla.study.audit.start_findings import start_text
-from mlla.study.audit.statement import Statement
+from mlla.study.audit.statement import SETTLED, Statement
 
 _WIDTH = 96
 
@@ -46,6 +46,12 @@ class Audit:
     def faults(self) -> list[Finding]:
         """The findings that are wrong."""
         return [finding for finding in self.findings if finding.weight is Weight.FAULT]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is no fault, and an answer to every claim."""
+        answers = [statement.headline in SETTLED for statement in self.statements]
+        return bool(answers) and all(answers) and not self.faults
 
     def text(self) -> str:
         """Return the report for a terminal: claims, arms, faults, and what to do."""
@@ -110,6 +116,9 @@ class Audit:
 
     def _next(self) -> str:
         lines = [_title("What to do next")]
+        if self.is_settled:
+            text = "Nothing: as far as these files tell, the answers can be reported as they stand."
+            return "\n\n".join([lines[0], text])
         if self.next is not None:
             lines.append(
                 "This trains the same models again under equal conditions, and says what the "

@@ -13,6 +13,8 @@ from mlla.study.comparison import MARGIN
 from mlla.study.verdict import MIN_RUNS, Verdict
 
 _LEVEL = 0.05
+# nothing more has to be trained to say this
+SETTLED = ("SUPPORTED", "WORSE", "NO GAIN THAT MATTERS")
 _VERDICTS = {
     Verdict.SUPPORTED: "SUPPORTED",
     Verdict.HARMFUL: "WORSE",

@@ -6,10 +6,11 @@ into the model shifts all rows behind it, whose weights are then left out with o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,8 @@ def transfer_of(
     Returns:
         What is known; None where nothing is.
     """
+    if run.job is not None:
+        return _noted(run.job, (run.outcome or {}).get("counts"))
     source = start_of(run)
     if source == "":
         return Transfer(None)
@@ -132,6 +135,18 @@ def start_of(run: ExistingRun) -> str | None:
         return pretrained
     # weights that were plugged or loaded in memory leave no name
     return None if is_plugged or not asked.endswith((".yaml", ".yml")) else ""
+
+
+def _noted(job: Mapping[str, Any], counts: Any) -> Transfer | None:
+    """Return what `mlla compare` has counted."""
+    if job.get("pretrained") is None:
+        return Transfer(None)
+    if not isinstance(counts, dict):
+        return None
+    kept = int(counts.get("pretrained_kept", 0))
+    total = int(counts.get("pretrained_tensors", 0))
+    source = str(job["pretrained"])
+    return Transfer(source, Path(source), total=total, by_name=kept, by_row=kept)
 
 
 def _find(source: str, places: Iterable[Path]) -> Path | None:
