@@ -32,7 +32,7 @@ def run(_command: str, words: Sequence[str]) -> int:
         print(HELP)
         return 0
     plain, options = read_options(
-        words, known=("data", "baseline", "arms"), flags=("json", "quick", "trust")
+        _with_json_file(words), known=("data", "baseline", "arms"), flags=("json", "quick", "trust")
     )
     if len(plain) != 1:
         raise UsageError(f"mlla audit needs one RUNS_DIR\n{HELP}")
@@ -56,6 +56,17 @@ def run(_command: str, words: Sequence[str]) -> int:
     if json_file is not None:
         write_whole(json_file, report.to_json())
     return 1 if report.faults else 0
+
+
+def _with_json_file(words: Sequence[str]) -> list[str]:
+    """Join `--json FILE.json`; alone, --json is a flag."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--json" and word.endswith(".json"):
+            joined[-1] = f"--json={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _flag(options: dict[str, str], key: str) -> bool:
