@@ -90,7 +90,7 @@ def made_up_results(
                 "identical": 0,
                 "near_duplicates": 3,
                 "test_images_touched": 2,
-                "examples": [["a.jpg", "b.jpg"]],
+                "examples": [["image_1.jpg", "image_7.jpg"]],
             },
         },
         "ground_truth_sha256": "ab" * 32,
