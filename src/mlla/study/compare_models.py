@@ -178,7 +178,9 @@ def compare(
                 "no run could be finished; the same command tries them again:\n"
                 + "\n".join(f"  {label}: {error}" for label, error in failures.items())
             )
-        return _conclude(plan, runs, folder, runtimes=as_words(runtimes), language=language)
+        results = _conclude(plan, runs, folder, runtimes=as_words(runtimes), language=language)
+        print(f"report    {folder / 'report.html'}")
+        return results
 
 
 def _defaults() -> dict[str, Any]:
