@@ -24,6 +24,11 @@ def test_runs_are_found_at_any_depth_and_nothing_else(tmp_path):
     (tmp_path / "detect" / "predict").mkdir()
     (tmp_path / "detect" / "predict" / "args.yaml").write_text("mode: predict\n")
     (tmp_path / "empty").mkdir()
+    # the table of a study beside its plan
+    (tmp_path / "study" / "study.json").write_text("{}")
+    (tmp_path / "study" / "results.csv").write_text("arm,AP\na,0.3\n")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "results.csv").write_text("model,score\na,0.3\n")
     assert find_run_folders(tmp_path) == sorted(wanted)
     assert [run.name for run in read_runs(wanted[0])] == ["train"]
 

@@ -85,6 +85,17 @@ def test_every_argument_that_differs_is_named_with_both_values(tmp_path, data):
     assert fault.spoils == ("new", "yolov8n")
 
 
+def test_one_argument_of_one_model_is_a_question_and_several_are_a_fault(tmp_path, data):
+    for seed, score in enumerate((0.30, 0.31, 0.32, 0.33)):
+        for mosaic in (0.0, 1.0):
+            scores = (0.1, 0.2, score + mosaic / 10)
+            name = f"m{mosaic:g}-{seed}"
+            write_run(tmp_path / name, scores, seed=seed, mosaic=mosaic, data=str(data))
+    assert found(tmp_path) == {}
+    write_run(tmp_path / "other", mosaic=0.5, imgsz=96, data=str(data))
+    assert "2 arguments differ at once" in found(tmp_path, baseline="yolov8n imgsz=64 mosaic=0.0")
+
+
 def test_an_optimizer_chosen_otherwise_is_a_difference(tmp_path, data):
     for name, choice in (("a", "AdamW"), ("b", "MuSGD")):
         ran_with = {"optimizer": choice, "lr0": 0.001 if choice == "AdamW" else 0.01}
@@ -97,8 +108,8 @@ def test_an_optimizer_chosen_otherwise_is_a_difference(tmp_path, data):
             ran_with=ran_with,
             data=str(data),
         )
-    fault = found(tmp_path)["2 arguments besides the model differ"]
-    assert "optimizer = AdamW against MuSGD" in fault.seen or "MuSGD against AdamW" in fault.seen
+    fault = found(tmp_path, baseline="a")["1 argument besides the model differs"]
+    assert "optimizer = MuSGD against AdamW" in fault.seen
     assert "optimizer=auto" in found(tmp_path, Weight.NOTE)
 
 

@@ -47,6 +47,15 @@ def test_paths_are_named_by_where_they_differ(tmp_path):
     }
 
 
+def test_many_differences_are_numbered_and_told_beside_the_name(tmp_path):
+    changes = {"imgsz": 96, "mosaic": 0.5, "optimizer": "SGD", "fraction": 0.5, "patience": 5}
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", **changes)
+    groups = group_runs(list(read_runs(tmp_path)))
+    assert [group.name for group in groups] == ["yolov8n #1", "yolov8n #2"]
+    assert all(f"{key}={value}" in groups[1].special for key, value in changes.items())
+
+
 def test_one_name_for_two_networks_makes_two_arms(tmp_path):
     write_run(tmp_path / "a", made=network((8, 16)))
     write_run(tmp_path / "b", made=network((8, 32)), seed=1)

@@ -109,5 +109,5 @@ def test_a_claim_whose_arms_differ_in_more_is_none_of_the_model():
     note = Finding(Weight.FAULT, "a", "b", spoils=("other",))
     spoiler = Finding(Weight.FAULT, "c", "d", spoils=("new", "old"))
     said = state(claim(), rescored(Verdict.SUPPORTED), [note, spoiler])
-    assert said.headline == "NOT THE MODEL ALONE"
+    assert said.headline == "NOT THIS ALONE"
     assert "see fault 2" in said.reason

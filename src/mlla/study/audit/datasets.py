@@ -42,6 +42,8 @@ def read_dataset(given: str) -> Dataset:
     Returns:
         What it holds.
     """
+    if given == "None":
+        return Dataset(given, "the runs do not say which it was", {})
     try:
         content = read_data_yaml(Path(given), [])
         images = {split: list_split_images(place) for split, place in content.places.items()}

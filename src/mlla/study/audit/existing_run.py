@@ -17,9 +17,7 @@ from mlla.study.audit.checkpoint import Checkpoint, CheckpointError, read_checkp
 from mlla.study.audit.results_csv import SCORE_COLUMNS, Epochs, read_epochs
 from mlla.study.run_folder import JOB, OUTCOME
 
-# what Ultralytics writes into the folder of a training, and nothing else has together
-_SIGNS = ("args.yaml", "results.csv", "weights/last.pt", "weights/best.pt")
-# folders of a study that hold no runs to be compared
+# folders that hold no runs to be compared
 _NOT_RUNS = {"probe", "weights"}
 
 
@@ -178,14 +176,21 @@ def find_run_folders(root: Path) -> list[Path]:
     """
     found = []
     for place, folders, files in os.walk(root):
-        folder = Path(place)
         folders[:] = sorted(f for f in folders if f not in _NOT_RUNS and not f.startswith("."))
-        is_run = "results.csv" in files or any((folder / sign).is_file() for sign in _SIGNS[2:])
-        if is_run or ("args.yaml" in files and _read_yaml(folder / _SIGNS[0])[0].get("epochs")):
-            if "args.yaml" in files and _mode(folder) != "train":
-                continue
-            found.append(folder)
+        # a study has a results.csv, too
+        if "study.json" not in files and _is_training(Path(place), files):
+            found.append(Path(place))
     return found
+
+
+def _is_training(folder: Path, files: list[str]) -> bool:
+    """Return whether the files of a folder are those of a training."""
+    arguments = _read_yaml(folder / "args.yaml")[0] if "args.yaml" in files else {}
+    if arguments.get("mode", "train") != "train":
+        return False
+    weights = any((folder / "weights" / name).is_file() for name in ("best.pt", "last.pt"))
+    table = "results.csv" in files and bool(read_epochs(folder / "results.csv").columns)
+    return weights or table or "epochs" in arguments
 
 
 def read_run(folder: Path, root: Path) -> ExistingRun:
@@ -215,10 +220,6 @@ def read_run(folder: Path, root: Path) -> ExistingRun:
         _read_json(folder / OUTCOME, problems),
         (*problems, *epochs.problems),
     )
-
-
-def _mode(folder: Path) -> str:
-    return str(_read_yaml(folder / "args.yaml")[0].get("mode", "train"))
 
 
 def _read_yaml(file: Path) -> tuple[dict[str, Any], list[str]]:

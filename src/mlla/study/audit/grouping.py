@@ -13,6 +13,8 @@ from typing import Any
 from mlla.study.audit.arguments import effective_arguments, unique
 from mlla.study.audit.existing_run import ExistingRun
 
+# a longer description is no name
+_LONGEST = 40
 _NAMED = re.compile(r"\s*([\w.+@ -]+?)\s*:(.+)")
 # classes of the first two are in every model, those of mlla in the models of this package
 _STOCK = ("torch.", "torchvision.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
@@ -25,10 +27,12 @@ class RunGroup:
     Attributes:
         name: What to call them.
         runs: The runs, in the order of their seeds.
+        special: How they differ from other runs of the same model, where the name does not say it.
     """
 
     name: str
     runs: tuple[ExistingRun, ...]
+    special: str = ""
 
     @cached_property
     def distinct(self) -> tuple[ExistingRun, ...]:
@@ -64,15 +68,12 @@ def group_runs(runs: Sequence[ExistingRun], asked: str | None = None) -> list[Ru
         ValueError: If the folders or the expression fit no run.
     """
     if asked is None:
-        named = _by_content(runs)
-    elif all(_NAMED.fullmatch(part) for part in asked.split(";")):
+        return _by_content(runs)
+    if all(_NAMED.fullmatch(part) for part in asked.split(";")):
         named = _by_folders(runs, asked)
     else:
         named = _by_expression(runs, asked)
-    return [
-        RunGroup(name, tuple(sorted(found, key=lambda run: (run.seed or 0, run.name))))
-        for name, found in named.items()
-    ]
+    return [RunGroup(name, _ordered(found)) for name, found in named.items()]
 
 
 def choose_baseline(groups: Sequence[RunGroup], asked: str | None = None) -> RunGroup:
@@ -107,19 +108,29 @@ def fingerprint(run: ExistingRun) -> str | None:
     return hashlib.sha256(repr(shapes).encode()).hexdigest()
 
 
-def _by_content(runs: Sequence[ExistingRun]) -> dict[str, list[ExistingRun]]:
+def _ordered(runs: Sequence[ExistingRun]) -> tuple[ExistingRun, ...]:
+    return tuple(sorted(runs, key=lambda run: (run.seed or 0, run.name)))
+
+
+def _by_content(runs: Sequence[ExistingRun]) -> list[RunGroup]:
     keys: dict[str, list[ExistingRun]] = {}
     for run in runs:
         keys.setdefault(_key(run, _model_before_resume(run, runs)), []).append(run)
-    stems = [_stem(group) for group in keys.values()]
-    named: dict[str, list[ExistingRun]] = {}
-    for stem, group in zip(stems, keys.values(), strict=True):
-        rivals = [g for s, g in zip(stems, keys.values(), strict=True) if s == stem]
-        name = stem if len(rivals) == 1 else f"{stem} {_what_is_special(group, rivals)}".strip()
-        while name in named:
-            name += "'"
-        named[name] = group
-    return named
+    by_stem: dict[str, list[list[ExistingRun]]] = {}
+    for found in keys.values():
+        by_stem.setdefault(_stem(found), []).append(found)
+    groups = []
+    for stem, rivals in by_stem.items():
+        special = [_what_is_special(group, rivals) for group in rivals]
+        is_short = len(set(special)) == len(rivals) and max(map(len, special)) <= _LONGEST
+        for number, (group, text) in enumerate(zip(rivals, special, strict=True), 1):
+            if len(rivals) == 1:
+                groups.append(RunGroup(stem, _ordered(group)))
+            elif is_short:
+                groups.append(RunGroup(f"{stem} {text}", _ordered(group)))
+            else:
+                groups.append(RunGroup(f"{stem} #{number}", _ordered(group), text))
+    return groups
 
 
 def _key(run: ExistingRun, model: str) -> str:
@@ -161,7 +172,7 @@ def _what_is_special(group: list[ExistingRun], rivals: list[list[ExistingRun]]) 
         words.insert(0, f"from {PurePath(group[0].model).suffix or group[0].model}")
     elif not words and group[0].checkpoint is not None:
         words.append(f"of {group[0].checkpoint.num_parameters:,} parameters")
-    return " ".join(words[:4])
+    return " ".join(words)
 
 
 def _end_of_path(value: Any, values: Sequence[Any]) -> str:

@@ -164,6 +164,7 @@ def _about(case: Case, group: RunGroup) -> str:
     optimizer = chosen_optimizer(first)
     parameters = first.checkpoint.num_parameters if first.checkpoint is not None else 0
     facts = [
+        *([group.special] if group.special else []),
         f"seeds {listed((run.seed for run in group.runs), 8)}",
         f"{first.planned_epochs} epochs at {first.arguments.get('imgsz')} px",
         f"{optimizer.name}{'' if optimizer.lr0 is None else f' lr0 {optimizer.lr0:g}'}",

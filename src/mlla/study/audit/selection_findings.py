@@ -75,6 +75,6 @@ def _missing_data(case: Case) -> Iterator[Finding]:
             yield Finding(
                 Weight.NOT_CHECKED,
                 "the images",
-                f"data={found.given} cannot be read here: {found.problem}.",
+                f"The dataset ({found.given}) cannot be read here: {found.problem}.",
                 remedy="Name the data.yaml: mlla audit RUNS_DIR data=FILE.",
             )

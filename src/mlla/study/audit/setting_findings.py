@@ -13,7 +13,7 @@ from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.grouping import RunGroup, fingerprint
 from mlla.study.audit.optimizer import chosen_optimizer
 
-# what `auto` makes of other differences, and what follows from the model
+# each optimizer has values of its own
 _CONSEQUENCES = {"lr0", "momentum", "warmup_bias_lr"}
 
 
@@ -36,10 +36,18 @@ def _arguments(case: Case, arm: RunGroup, against: RunGroup) -> Iterator[Finding
     found = {key: by_arm for key, by_arm in found.items() if len(by_arm) > 1}
     found = {key: by_arm for key, by_arm in found.items() if _values_differ(by_arm)}
     if "optimizer" in found:
-        found = {key: by_arm for key, by_arm in found.items() if key not in _CONSEQUENCES - {"lr0"}}
+        found = {key: by_arm for key, by_arm in found.items() if key not in _CONSEQUENCES}
     if all(_is_start_known(case, group) for group in (arm, against)):
         # what came of it is said of the initial weights
         found.pop("pretrained", None)
+    number = f"{counted(len(found), 'argument')}"
+    verb = "differs" if len(found) == 1 else "differ"
+    title, culprit = f"{number} besides the model {verb}", "whether the model or these arguments"
+    if _is_one_model(arm, against):
+        # one argument is what was tried; but scores on other images are no comparison
+        if len(found) == 1 and "data" not in found:
+            return
+        title, culprit = f"{number} {verb} at once", "which of these"
     if not found:
         return
     lines = [
@@ -48,22 +56,27 @@ def _arguments(case: Case, arm: RunGroup, against: RunGroup) -> Iterator[Finding
     ]
     yield Finding(
         Weight.FAULT,
-        f"{counted(len(found), 'argument')} besides the model {_differ(len(found))}",
+        title,
         f"{arm.name} against {against.name}: {'; '.join(lines)}.",
-        "Whatever the scores say, nobody can tell whether the model or these arguments did it.",
-        "Train both arms with the same arguments.",
+        f"Whatever the scores say, nobody can tell {culprit} did it.",
+        "Train both arms with the same arguments, but for the one in question.",
         tuple(run.name for run in (*arm.runs, *against.runs)),
         (arm.name, against.name),
     )
 
 
+def _is_one_model(arm: RunGroup, against: RunGroup) -> bool:
+    names = {PurePath(group.runs[0].model).stem for group in (arm, against)}
+    return len(names) == 1 and _networks(arm) == _networks(against)
+
+
+def _networks(group: RunGroup) -> set[str | None]:
+    return {fingerprint(run) for run in group.runs}
+
+
 def _is_start_known(case: Case, group: RunGroup) -> bool:
     known = [case.transfers[run.name] for run in group.runs]
     return all(found is not None and found.share is not None for found in known)
-
-
-def _differ(number: int) -> str:
-    return "differs" if number == 1 else "differ"
 
 
 def _values_differ(by_arm: Mapping[str, list[Any]]) -> bool:
@@ -90,7 +103,7 @@ def _within(group: RunGroup) -> Iterator[Finding]:
             "Leave arms= out, so that only runs with the same arguments are put together.",
             tuple(run.name for run in group.runs),
         )
-    networks = {fingerprint(run) for run in group.runs} - {None}
+    networks = _networks(group) - {None}
     if len(networks) > 1:
         yield Finding(
             Weight.FAULT,
@@ -104,7 +117,7 @@ def _within(group: RunGroup) -> Iterator[Finding]:
 
 def _same_network(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
     models = {PurePath(group.runs[0].model).name for group in (arm, against)}
-    networks = {fingerprint(run) for group in (arm, against) for run in group.runs}
+    networks = _networks(arm) | _networks(against)
     # another start of the same model is a difference in arguments
     if len({PurePath(model).stem for model in models}) < 2 or None in networks:
         return

@@ -57,9 +57,9 @@ def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) ->
     ]
     if spoilers and min(claim.num_runs) > 0:
         which = f"fault{'s' if len(spoilers) > 1 else ''} {listed(spoilers, 9)}"
-        reason += f" The arms differ in more than the model: see {which}."
+        reason += f" The arms differ in more than what is compared: see {which}."
         if min(claim.num_runs) >= MIN_RUNS:
-            headline = "NOT THE MODEL ALONE"
+            headline = "NOT THIS ALONE"
     return Statement(headline, reason, tuple(_figures(claim, rescored)))
 
 
