@@ -71,3 +71,9 @@ def test_wrong_words_give_code_two_and_say_what_is_right(
 def test_help_says_that_trust_runs_code(capsys):
     assert main(["audit", "--help"]) == 0
     assert "RUNS THAT CODE" in capsys.readouterr().out
+
+
+def test_trust_warns_before_it_runs_anything(tmp_path, capsys):
+    write_run(tmp_path / "train")
+    main(["audit", str(tmp_path), "--trust"])
+    assert "runs code that they name" in capsys.readouterr().err

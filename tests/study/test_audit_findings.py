@@ -222,6 +222,12 @@ def test_runs_that_cannot_be_repeated_are_noted(tmp_path, data):
     )
 
 
+def test_arms_of_other_tasks_are_not_compared(tmp_path, data):
+    write_run(tmp_path / "a", data=str(data))
+    write_run(tmp_path / "b", task="segment", model="yolov8n-seg.yaml", data=str(data))
+    assert "yolov8n-seg" in found(tmp_path, Weight.NOT_CHECKED)["arms of other tasks"].seen
+
+
 def test_a_folder_without_weights_is_judged_by_its_log(tmp_path, data):
     write_run(tmp_path / "a", version=None, data=str(data))
     assert found(tmp_path) == {}

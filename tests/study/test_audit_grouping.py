@@ -38,6 +38,12 @@ def test_unknown_arguments_of_an_edited_ultralytics_count(tmp_path):
     assert set(groups_of(tmp_path)) == {"yolov8n iou_loss=ciou", "yolov8n iou_loss=wiou"}
 
 
+def test_releases_may_write_the_same_value_otherwise_or_not_know_an_argument(tmp_path):
+    write_run(tmp_path / "a", version="8.3.70", multi_scale=False, mosaic=1)
+    write_run(tmp_path / "b", version="8.4.190", multi_scale=0.0, mosaic=1.0, cutmix=0.0, seed=1)
+    assert groups_of(tmp_path) == {"yolov8n": ["a", "b"]}
+
+
 def test_paths_are_named_by_where_they_differ(tmp_path):
     write_run(tmp_path / "a", data="/x/steel/data.yaml")
     write_run(tmp_path / "b", data="/x/blood/data.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def run(_command: str, words: Sequence[str]) -> int:
     if len(plain) != 1:
         raise UsageError(f"mlla audit needs one RUNS_DIR\n{HELP}")
     json_file = _json_file(options)
+    trust = _flag(options, "trust")
+    if trust:
+        print(
+            f"mlla audit: loading the weights in {plain[0]} runs code that they name, with your "
+            "rights; end it with Ctrl-C if you do not trust them",
+            file=sys.stderr,
+            flush=True,
+        )
     # numpy and scipy take a while to import
     from mlla.study.audit import audit
     from mlla.study.files import write_whole
@@ -47,7 +56,7 @@ def run(_command: str, words: Sequence[str]) -> int:
         baseline=options.get("baseline"),
         arms=options.get("arms"),
         quick=_flag(options, "quick"),
-        trust=_flag(options, "trust"),
+        trust=trust,
     )
     if json_file is None and "json" in options:
         print(report.to_json(), end="")

@@ -78,6 +78,8 @@ def _pairs(groups: Sequence[RunGroup], baseline: RunGroup) -> list[tuple[RunGrou
     references = [group for group in groups if _model(group) == _model(baseline)]
     # controls of a study explain its answers and are none themselves
     groups = [group for group in groups if group.runs[0].arm.get("kind") not in CONTROLS]
+    # a score of boxes and one of classes have nothing in common
+    groups = [group for group in groups if group.runs[0].task == baseline.runs[0].task]
     pairs = []
     for group in groups:
         if group not in references:

@@ -113,11 +113,13 @@ def _ordered(runs: Sequence[ExistingRun]) -> tuple[ExistingRun, ...]:
 
 
 def _by_content(runs: Sequence[ExistingRun]) -> list[RunGroup]:
-    keys: dict[str, list[ExistingRun]] = {}
+    networks: dict[tuple[str, str | None], list[ExistingRun]] = {}
     for run in runs:
-        keys.setdefault(_key(run, _model_before_resume(run, runs)), []).append(run)
+        model = run.arm.get("name") or _model_before_resume(run, runs)
+        networks.setdefault((str(model), fingerprint(run)), []).append(run)
+    same = [group for found in networks.values() for group in _by_arguments(found)]
     by_stem: dict[str, list[list[ExistingRun]]] = {}
-    for found in keys.values():
+    for found in same:
         by_stem.setdefault(_stem(found), []).append(found)
     groups = []
     for stem, rivals in by_stem.items():
@@ -133,10 +135,23 @@ def _by_content(runs: Sequence[ExistingRun]) -> list[RunGroup]:
     return groups
 
 
-def _key(run: ExistingRun, model: str) -> str:
-    arm = run.arm.get("name")
-    arguments = sorted((key, repr(value)) for key, value in effective_arguments(run).items())
-    return repr((arm or model, fingerprint(run), arguments))
+def _by_arguments(runs: Sequence[ExistingRun]) -> list[list[ExistingRun]]:
+    """Part runs of one network by their arguments."""
+    arguments = [effective_arguments(run) for run in runs]
+    keys = {key for one in arguments for key in one}
+    if len(unique(run.version for run in runs)) > 1:
+        # one release does not know all arguments of another
+        keys = {key for key in keys if all(key in one for one in arguments)}
+    parted: dict[str, list[ExistingRun]] = {}
+    for run, one in zip(runs, arguments, strict=True):
+        values = [(key, _written_alike(one.get(key))) for key in sorted(keys)]
+        parted.setdefault(repr(values), []).append(run)
+    return list(parted.values())
+
+
+def _written_alike(value: Any) -> Any:
+    """Return 0, 0.0 and False as one and the same, since releases write either."""
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _model_before_resume(run: ExistingRun, runs: Sequence[ExistingRun]) -> str:

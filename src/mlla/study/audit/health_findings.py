@@ -25,6 +25,7 @@ def health_findings(case: Case) -> Iterator[Finding]:
     yield from _not_repeatable(case)
     yield from _resumed(case)
     yield from _own_layers(case)
+    yield from _other_tasks(case)
 
 
 def _names(runs: list[ExistingRun]) -> tuple[str, ...]:
@@ -161,3 +162,15 @@ def _own_layers(case: Case) -> Iterator[Finding]:
                 "runs their code: trust=True.",
                 tuple(run.name for run in group.runs),
             )
+
+
+def _other_tasks(case: Case) -> Iterator[Finding]:
+    task = case.baseline.runs[0].task
+    others = [group.name for group in case.groups if group.runs[0].task != task]
+    if others:
+        yield Finding(
+            Weight.NOT_CHECKED,
+            "arms of other tasks",
+            f"{listed(others)}: not compared with {case.baseline.name}, whose task is {task}.",
+            remedy="Audit them with a baseline of their own: baseline=NAME.",
+        )
