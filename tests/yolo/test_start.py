@@ -10,6 +10,8 @@ import pytest
 import torch
 import ultralytics
 from small_rtdetr import small_checkpoint, small_file
+from torch import nn
+from ultralytics.nn.modules import Conv
 
 from mlla.yolo import RTDETR, YOLO, plug
 from mlla.yolo.start import build_start, refuse_equal_networks
@@ -260,6 +262,20 @@ def test_different_networks_pass(private_folder: Path) -> None:
 def test_two_arms_of_one_network_are_refused(copy: Design) -> None:
     with pytest.raises(ValueError, match="and 'copy' build the same network"):
         refuse_equal_networks([BASELINE, MLLA, copy], NUM_CLASSES)
+
+
+def test_an_activation_stays_with_its_model(private_folder: Path) -> None:
+    text = (ultralytics.utils.ROOT / "cfg" / "models" / "v8" / "yolov8.yaml").read_text()
+    Path("yolov8n-relu.yaml").write_text(f"activation: nn.ReLU()\n{text}")
+    relu = Design("relu", "yolov8n-relu.yaml")
+    for arm, activation in (
+        (MLLA, nn.SiLU),
+        (replace(relu, block="conv_like_mlla", at="p5"), nn.ReLU),
+    ):
+        model, _ = build_start(arm, relu, seed=0, num_classes=NUM_CLASSES)
+        found = {type(module.act) for module in model.model.modules() if isinstance(module, Conv)}
+        assert found - {nn.Identity} == {activation}
+    assert isinstance(Conv.default_act, nn.SiLU)
 
 
 def test_a_copied_file_is_the_same_network_and_an_activation_is_not(private_folder: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
+from mlla.yolo.activation import own_activation
 from mlla.yolo.checked_model import CheckedModel
 from mlla.yolo.config import model_config
 from mlla.yolo.control_rows import CONVOLUTION_LIKE, match_parameters
@@ -148,7 +149,7 @@ def _parameters_at(block: str, width: int) -> int:
 def _parameters_of(config: Config) -> int:
     config = deepcopy(config)
     channels = config.get("channels", config.get("ch", 3))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), own_activation():
         return _count(tasks.parse_model(config, ch=channels, verbose=False)[0])
 
 

@@ -16,6 +16,7 @@ from ultralytics.engine.model import Model
 from ultralytics.nn.tasks import guess_model_task
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from mlla.yolo.activation import own_activation
 from mlla.yolo.checks import check_arguments, check_data, check_weights_file, what_it_is_not
 from mlla.yolo.cls_loss import check_class_loss
 from mlla.yolo.config import is_packaged, model_config
@@ -48,7 +49,8 @@ class CheckedModel(Model):
         config = model_config(cfg)
         self.cfg = cfg
         self.task = task or guess_model_task(config)
-        self.model = (model or self._smart_load("model"))(config, verbose=verbose)
+        with own_activation():
+            self.model = (model or self._smart_load("model"))(config, verbose=verbose)
         self.overrides.update(model=cfg, task=self.task)
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}
         self.model.task = self.task

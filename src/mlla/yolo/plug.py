@@ -13,6 +13,7 @@ from ultralytics.engine.model import Model
 from ultralytics.nn.modules import Conv
 from ultralytics.utils import LOGGER
 
+from mlla.yolo.activation import own_activation
 from mlla.yolo.block_names import block_arguments, name_in_row, resolved
 from mlla.yolo.checked_model import CheckedModel
 from mlla.yolo.expand import Config, insert_after, insert_before_head
@@ -131,7 +132,8 @@ def rebuilt(original: Model, config: Config) -> CheckedModel:
         A `YOLO` or, where the head is that of RT-DETR, an `RTDETR`.
     """
     network: Any = original.model
-    built: Any = type(network)(deepcopy(config), verbose=False)
+    with own_activation():
+        built: Any = type(network)(deepcopy(config), verbose=False)
     built.train(network.training)
     same_classes = config.get("nc") == network.yaml.get("nc")
     for name in ("args", "task", "stride", *(("nc", "names") if same_classes else ())):
