@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,10 +86,24 @@ def open_detector(
     with tempfile.TemporaryDirectory() as folder:
         # the exporter writes beside the checkpoint, where a run folder must stay as it is
         copy = shutil.copy(checkpoint, folder)
-        exported = _detector(Path(copy)).export(format=format_name, imgsz=size_px, device="cpu")
+        with _quiet():
+            detector = _detector(Path(copy))
+            exported = detector.export(format=format_name, imgsz=size_px, device="cpu")
         if runtime == "onnxruntime":
             return _open_onnxruntime(exported, image, device, num_threads)
         return _open_openvino(exported, image, num_threads)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's report of itself out of the progress of a study."""
+    logger = logging.getLogger("ultralytics")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _detector(checkpoint: Path) -> Any:

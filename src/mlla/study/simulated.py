@@ -26,6 +26,8 @@ class World:
         image_spread: Standard deviation of the difficulty over images.
         object_spread: Standard deviation of the difficulty over objects of an image.
         interaction_spread: Standard deviation over pairs of run and image.
+        arm_spread: Standard deviation over pairs of arm and image: what all runs of an arm find
+            easy that those of the other do not.
         num_classes: Number of classes.
         objects_per_image: Mean number of objects.
         false_per_image: Mean number of detections of nothing.
@@ -35,6 +37,7 @@ class World:
     image_spread: float = 0.5
     object_spread: float = 0.5
     interaction_spread: float = 0.3
+    arm_spread: float = 0.0
     num_classes: int = 3
     objects_per_image: float = 4.0
     false_per_image: float = 2.0
@@ -61,12 +64,15 @@ def draw_test_set(world: World, num_images: int, generator: np.random.Generator)
 
 
 def draw_run(
-    world: World, images: Images, mean_skill: float, generator: np.random.Generator
+    world: World,
+    images: Images,
+    mean_skill: float | np.ndarray,
+    generator: np.random.Generator,
 ) -> Matches:
-    """Draw the matches of one trained model: a seed of an arm with the given mean skill."""
-    skill = mean_skill + generator.normal(0, world.seed_spread)
+    """Draw the matches of one trained model: a seed of an arm with this mean skill by image."""
+    skill = np.broadcast_to(mean_skill + generator.normal(0, world.seed_spread), images.num_images)
     liking = generator.normal(0, world.interaction_spread, images.num_images)
-    quality = skill + liking[images.image] - images.difficulty
+    quality = (skill + liking)[images.image] - images.difficulty
     iou = 1 / (1 + np.exp(-(quality + 1.0)))
     num_false = generator.poisson(world.false_per_image * images.num_images)
     image = np.concatenate([images.image, generator.integers(images.num_images, size=num_false)])
@@ -93,13 +99,12 @@ def draw_study(
 ) -> dict[str, dict[int, Matches]]:
     """Draw a study of two arms, "baseline" and "arm", whose skill is higher by `effect`."""
     images = draw_test_set(world, num_images, generator)
-    return {
-        name: {
-            seed: draw_run(world, images, BASELINE_SKILL + shift, generator)
-            for seed in range(num_seeds)
-        }
-        for name, shift in (("baseline", 0.0), ("arm", effect))
-    }
+    (of_arms,) = generator.spawn(1)
+    study = {}
+    for name, shift in (("baseline", 0.0), ("arm", effect)):
+        skill = BASELINE_SKILL + shift + of_arms.normal(0, world.arm_spread, num_images)
+        study[name] = {seed: draw_run(world, images, skill, generator) for seed in range(num_seeds)}
+    return study
 
 
 class Truth:
@@ -114,7 +119,9 @@ class Truth:
         generator = np.random.default_rng(12345)
         images = draw_test_set(world, num_images, generator)
         everything = np.ones((1, num_images), dtype=np.int64)
-        fixed = replace(world, seed_spread=0.0)
+        # over all images, an arm and a run that like some better are the same
+        liking = float(np.hypot(world.interaction_spread, world.arm_spread))
+        fixed = replace(world, seed_spread=0.0, interaction_spread=liking)
         self.skills = np.linspace(BASELINE_SKILL - 0.6, BASELINE_SKILL + 1.2, 37)
         noisy = [
             mean_average_precision(
