@@ -145,6 +145,21 @@ def test_a_plugged_arm_computes_what_the_baseline_does() -> None:
     assert all(torch.equal(answer, answers[0]) for answer in answers)
 
 
+def test_the_identity_trains_bit_for_bit_like_the_baseline(
+    dataset: Callable[[str], Path], train_arguments: Callable[..., dict[str, object]]
+) -> None:
+    trained = []
+    for arm in (BASELINE, replace(MLLA, block="identity", kind="identity")):
+        model, _ = build_start(arm, BASELINE, seed=0, num_classes=2)
+        model.train(data=str(dataset("detect")), **train_arguments(optimizer="AdamW"))
+        # two steps, the clipping of gradients and the moving average of weights are in these
+        trained.append(list(YOLO("run/weights/last.pt").model.state_dict().values()))
+    assert all(torch.equal(a, b) for a, b in zip(*trained, strict=True))
+    start, _ = build_start(BASELINE, BASELINE, seed=0, num_classes=2)
+    moved = zip(trained[0], start.model.half().state_dict().values(), strict=True)
+    assert not all(torch.equal(a, b.float()) for a, b in moved)
+
+
 def test_a_tensor_that_differs_is_not_counted(stock_checkpoint: StockCheckpoint) -> None:
     # the arm is a checkpoint with weights of its own, all of them moved
     own = Design("own", str(stock_checkpoint("yolov8n")))
