@@ -28,11 +28,14 @@ def _too_few(case: Case) -> Iterator[Finding]:
     arms_of: dict[int, list[str]] = {}
     for group in few:
         arms_of.setdefault(len(group.distinct), []).append(group.name)
-    numbers = (f"{number} of {listed(arms)}" for number, arms in arms_of.items())
+    numbers = (
+        f"{listed(arms)}: {counted(number, 'usable run')}{' each' if len(arms) > 1 else ''}"
+        for number, arms in arms_of.items()
+    )
     yield Finding(
         Weight.FAULT,
         "too few seeds",
-        f"Of each arm, so many runs can be used: {'; '.join(numbers)}.",
+        f"{'; '.join(numbers)}.",
         "Two trainings that differ in nothing but the seed end with different scores. With three "
         "runs an arm, even if all of one arm beat all of the other, chance alone would give that "
         "order in 1 of 10 studies.",
