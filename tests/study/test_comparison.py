@@ -104,6 +104,26 @@ def test_equal_runs_differ_by_exactly_nothing(runs: Runs) -> None:
     assert found.verdict is Verdict.NOT_SUPPORTED
 
 
+@pytest.mark.parametrize("num_found", [0, 5])
+def test_arms_that_find_nothing_are_not_called_equal(runs: Runs, num_found: int) -> None:
+    # without detections, or with some that hit nothing
+    def missing(one: Matches, part: int) -> Matches:
+        score = one.score[:num_found] - 0.001 * part
+        first = np.minimum(one.first, num_found)
+        nothing = np.zeros((len(one.hit), num_found), dtype=bool)
+        return Matches(first, one.image[:num_found], score, nothing, nothing, one.objects)
+
+    arms = {
+        name: {seed: missing(one, part) for seed, one in runs["plain"].items()}
+        for part, name in enumerate(("plain", "other"))
+    }
+    found = compare_arms(arms, [Pair("other", "plain")], num_resamples=50)[0]
+    assert found.finds_nothing
+    assert not found.identical
+    assert found.difference.estimate == 0
+    assert found.verdict is Verdict.TOO_LITTLE_DATA
+
+
 def test_a_baseline_must_exist() -> None:
     with pytest.raises(ValueError, match="baseline='missing'"):
         against_baseline(["plain", "same"], "missing")

@@ -177,6 +177,19 @@ def test_an_identity_that_changes_nothing_is_as_it_must_be() -> None:
     assert "So it must be" in text
 
 
+def test_one_equal_run_is_one() -> None:
+    text = said(replace(EQUAL, seeds=(0,)), kind="identity").en
+    assert "with the same scores, in the 1 run of each: AP 40.0" in text
+
+
+def test_arms_that_find_nothing_are_not_equally_good() -> None:
+    text = said(replace(OPEN, means=(0.0, 0.0), difference=NO_DIFFERENCE)).en
+    assert text == (
+        "Neither arm nor base finds an object in any run (AP 0.0), so nothing can be said: train "
+        "longer, or on larger images."
+    )
+
+
 def test_a_variant_that_changes_nothing_had_no_effect() -> None:
     assert "The change had no effect at all." in said(EQUAL).en
 
@@ -214,6 +227,7 @@ def test_no_worse_and_faster_is_said() -> None:
         comparison(Verdict.NOT_SUPPORTED, -0.011, 0.003),
         replace(OPEN, seeds=(0, 1)),
         replace(OPEN, needed=Needed(None, None)),
+        replace(OPEN, means=(0.0, 0.0)),
     ],
 )
 def test_both_languages_state_the_same_numbers(found: Comparison) -> None:
@@ -230,11 +244,12 @@ def test_both_languages_state_the_same_numbers(found: Comparison) -> None:
     assert stated(text.en) == stated(text.zh)
     # and neither has lost a name or left a blank before a Chinese mark
     assert ("conv" in text.en) == ("conv" in text.zh)
+    assert ("base" in text.en) == ("base" in text.zh)
     assert not re.search(r"\s[，。；：]", text.zh)
 
 
 def test_points_keep_what_one_decimal_would_hide() -> None:
     assert points(0.0231) == "2.3"
     assert points(0.0004, signed=True) == "+0.04"
-    assert points(0.0) == "0.0"
+    assert points(0.0, signed=True) == points(0.0) == "0.0"
     assert points(-0.012, signed=True) == "-1.2"

@@ -54,8 +54,8 @@ class Comparison:
         seeds: Seeds that both arms have a run of: all that is said rests on these.
         means: Mean AP of the runs of `against` and of `arm`.
         difference: Of its mean AP, arm minus the other.
-        identical: Whether both found the same with the same scores, run by run, so that the
-            difference is exactly 0 whatever the seeds and images.
+        identical: Whether both found the same objects with the same scores, run by run, so that
+            the difference is exactly 0 whatever the seeds and images.
         num_claims: Comparisons that were corrected together with this one, itself included.
         p_value: Of the exact permutation test over runs.
         adjusted_p_value: The same after Holm's correction for the claims of the family.
@@ -76,6 +76,11 @@ class Comparison:
     smallest_effect: float
     verdict: Verdict
     needed: Needed
+
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether neither arm found any object in any run."""
+        return self.means == (0.0, 0.0)
 
 
 def against_baseline(arms: Sequence[str], baseline: str) -> list[Pair]:
@@ -134,15 +139,7 @@ def compare_arms(
         adjusted = holm([found[index].p_value for index in members])
         for index, p_value in zip(members, adjusted, strict=True):
             found[index] = replace(found[index], adjusted_p_value=p_value)
-    return [
-        replace(
-            one,
-            verdict=judge(
-                one.difference, one.adjusted_p_value, num_runs=len(one.seeds), margin=margin
-            ),
-        )
-        for one in found
-    ]
+    return [replace(one, verdict=_verdict(one, margin)) for one in found]
 
 
 def _score_resamples(
@@ -187,7 +184,8 @@ def _compare(
             f"{sorted(first)}: there is no seed that both have"
         )
     full = [np.array([scores[arm, s][0] for s in seeds]) for arm in (pair.against, pair.arm)]
-    identical = all(_same(first[s], second[s]) for s in seeds)
+    # no detection at all equals no detection at all, whatever the networks
+    identical = all(len(first[s].score) and _same(first[s], second[s]) for s in seeds)
     if identical:
         gap = NO_DIFFERENCE
     elif len(seeds) == 1:
@@ -217,6 +215,13 @@ def _compare(
             num_claims=num_claims,
         ),
     )
+
+
+def _verdict(found: Comparison, margin: float) -> Verdict:
+    if found.finds_nothing:
+        # equal by want of training, which says nothing about the arms
+        return Verdict.TOO_LITTLE_DATA
+    return judge(found.difference, found.adjusted_p_value, num_runs=len(found.seeds), margin=margin)
 
 
 def _same(first: Matches, second: Matches) -> bool:

@@ -56,6 +56,8 @@ def sentence(
     """
     if found.identical:
         return _identical(found, kind) + _missing(missing_seeds)
+    if found.finds_nothing:
+        return _nothing_found(found) + _missing(missing_seeds)
     text = _finding(found, margin, num_images)
     if found.verdict is Verdict.TOO_LITTLE_DATA:
         text += _decided_by(found)
@@ -240,9 +242,10 @@ def _identical(found: Comparison, kind: str) -> Text:
     arm, against = found.pair.arm, found.pair.against
     mean = f"{100 * found.means[1]:.1f}"
     seeds = len(found.seeds)
+    runs = f"all {seeds} runs" if seeds > 1 else "the 1 run of each"
     text = Text(
-        f"{arm} finds exactly what {against} finds, with the same scores, in all {seeds} runs: AP "
-        f"{mean}, the difference is exactly 0.",
+        f"{arm} finds exactly what {against} finds, with the same scores, in {runs}: AP {mean}, "
+        "the difference is exactly 0.",
         f"{arm} 与 {against} 在全部 {seeds} 次训练中的检测结果和得分完全相同：AP {mean}，差异恰好"
         "为 0。",
     )
@@ -252,6 +255,16 @@ def _identical(found: Comparison, kind: str) -> Text:
             "本应如此，因为它什么也没有插入：比较过程本身没有引入差异。",
         )
     return text + Text("The change had no effect at all.", "该改动没有产生任何影响。")
+
+
+def _nothing_found(found: Comparison) -> Text:
+    arm, against = found.pair.arm, found.pair.against
+    return Text(
+        f"Neither {arm} nor {against} finds an object in any run (AP 0.0), so nothing can be said: "
+        "train longer, or on larger images.",
+        f"{arm} 与 {against} 的每次训练都没有找到任何目标（AP 0.0），因此无法比较："
+        "请延长训练，或使用更大的图像尺寸。",
+    )
 
 
 def _missing(seeds: list[int]) -> Text:
@@ -267,7 +280,9 @@ def _missing(seeds: list[int]) -> Text:
 
 def points(value: float, *, signed: bool = False) -> str:
     """Write a fraction of AP in points, with one decimal, or two where one would say 0."""
+    if value == 0:
+        return "0.0"
     text = f"{100 * value:{'+' if signed else ''}.1f}"
-    if float(text) == 0 and value != 0:
+    if float(text) == 0:
         text = f"{100 * value:{'+' if signed else ''}.2f}"
     return text
