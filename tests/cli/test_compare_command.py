@@ -152,8 +152,20 @@ def command(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def begin(command):
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def begin():
+    """Start a command; it ends with the test."""
+    started = []
+
+    def start(command):
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        started.append(subprocess.Popen(command, **streams, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def wait_for(folder: Path, epochs: int, process) -> None:
@@ -188,7 +200,8 @@ def outcome(folder: Path) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-def test_a_study_survives_kill_and_ctrl_c_and_ends_as_if_nothing_happened(command, tmp_path):
+@pytest.mark.timeout(3600)
+def test_a_study_survives_kill_and_ctrl_c_and_ends_as_if_nothing_happened(command, begin, tmp_path):
     study = tmp_path / "study"
     first = study / "runs" / "yolov8n" / "seed-0"
     process = begin(command)
@@ -226,6 +239,7 @@ def test_a_study_survives_kill_and_ctrl_c_and_ends_as_if_nothing_happened(comman
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("executor", ["slurm", "ray"])
 def test_the_runs_of_a_study_go_through_an_engine(command, tmp_path, executor):
     pytest.importorskip({"slurm": "submitit", "ray": "ray"}[executor])

@@ -264,6 +264,7 @@ def test_a_full_disk_is_noticed_before_and_after(study, monkeypatch):
     monkeypatch.setattr(out_folder.shutil, "disk_usage", lambda _: usage(9, 9, 1e6))
     with pytest.raises(RuntimeError, match=r"needs up to .* MB, and 1 MB are free"):
         study()
+    assert not study.keywords["out"].exists()
     monkeypatch.setattr(out_folder.shutil, "disk_usage", real)
 
     class Filling(MadeUpTraining):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,16 @@ def compare(
     """
     arguments = {**locals(), **settings}
     del arguments["settings"]
+    # ultralytics takes seconds to import
+    from mlla.yolo.training_arguments import find_dataset
+
     check_choices(arguments)
     options = {key: settings.pop(key) for key in list(settings) if key.startswith(_PREFIXES)}
     check_executor(executor, options)
     is_local = executor == "local"
     devices = choose_devices(None if device is None else str(device), workers, is_local=is_local)
-    path = Path(data).absolute()
-    dataset = read_data_yaml(path, [])
+    path, datasets_folder = find_dataset(data)
+    dataset = read_data_yaml(path, [], datasets_folder)
     given = {**settings, "epochs": epochs, "imgsz": imgsz, "device": devices.setting}
     complete = complete_settings(given, num_classes=len(dataset.names))
     if loader_workers is None:
@@ -150,37 +153,32 @@ def compare(
         pretrained=None if pretrained is None else str(Path(pretrained).absolute()),
         settings={**complete, "workers": loader_workers},
         margin=margin,
-        threads=threads_of_each(len(devices.environments)),
+        threads=threads_of_each(len(devices.environments), options),
     )
     folder = (default_folder(path) if out is None else Path(out)).absolute()
     added = [read_existing_runs(spec, request["seeds"]) for spec in as_words(add)]
-    found = None if read_plan(folder) else _measure(request, arms, folder)
+    is_begun = read_plan(folder) is not None
+    found = None if is_begun else _measure(request, arms, folder, len(dataset.names))
     with study_lock(folder):
-        plan = add_runs(_begin(request, folder, found), added, folder, trust=trust)
-        write_plan(folder, plan)
+        plan = _plan(request, folder, found)
         runs = planned_runs(plan, folder)
         waiting = unfinished(runs)
         need = disk_need(plan, waiting, len(devices.environments))
         refuse_small_disk(folder, need)
+        if found is not None:
+            found.data.write(folder / "data")
+        plan = add_runs(plan, added, folder, trust=trust)
+        write_plan(folder, plan)
         where = f"{len(devices.environments)} at a time" if is_local else f"on {executor}"
-        num_done, failures = len(runs) - len(waiting), {}
+        num_done = len(runs) - len(waiting)
         print(plan_text(plan, folder, num_done=num_done, where=where, disk_bytes=need), flush=True)
         if waiting:
-            try:
-                with _ready(executor, devices, options, folder) as ready:
-                    plan = _check_seeds(plan, folder, ready)
-                    failures = _train(plan, runs, waiting, ready, folder, language)
-            except KeyboardInterrupt:
-                print("\nmlla compare: stopped; the same command goes on", file=sys.stderr)
-                raise
-        if len(failures) == len(runs):
-            raise RuntimeError(
-                "no run could be finished; the same command tries them again:\n"
-                + "\n".join(f"  {label}: {error}" for label, error in failures.items())
-            )
+            with _ready(executor, devices, options, folder) as ready:
+                plan = _check_seeds(plan, folder, ready)
+                _train(plan, runs, waiting, ready, folder, language)
         results = _conclude(plan, runs, folder, runtimes=as_words(runtimes), language=language)
-        print(f"report    {folder / 'report.html'}")
-        return results
+    print(f"report    {folder / 'report.html'}")
+    return results
 
 
 def _defaults() -> dict[str, Any]:
@@ -199,13 +197,13 @@ def _checkpoint(asked: str | None, has_test: bool) -> str:
     return asked or ("best" if has_test else "last")
 
 
-def _measure(request: Mapping[str, Any], arms: Sequence[Arm], folder: Path) -> _Found:
+def _measure(
+    request: Mapping[str, Any], arms: Sequence[Arm], folder: Path, num_classes: int
+) -> _Found:
     """Find out what the plan of a new study says; nothing is written."""
     from mlla.yolo.start import build_start, refuse_equal_networks
 
     refuse_foreign_folder(folder)
-    given = request["data"]
-    num_classes = len(read_data_yaml(Path(given["yaml"]), []).names)
     refuse_equal_networks(arms, num_classes)
     counts = {}
     for arm in arms:
@@ -214,23 +212,21 @@ def _measure(request: Mapping[str, Any], arms: Sequence[Arm], folder: Path) -> _
         )
         parameters = sum(parameter.numel() for parameter in model.parameters())
         counts[arm.name] = {**of_arm, "parameters": parameters}
+    given = request["data"]
     data = read_study_data(
         given["yaml"], test=given["test"], near_duplicates=given["near_duplicates"]
     )
     return _Found(data, counts)
 
 
-def _begin(request: Mapping[str, Any], folder: Path, found: _Found | None) -> dict[str, Any]:
-    """Write the plan of a new study, or check that it is the one in the folder."""
+def _plan(request: Mapping[str, Any], folder: Path, found: _Found | None) -> dict[str, Any]:
+    """Return the plan of a new study, or the one in the folder if it answers the same question."""
     plan = read_plan(folder)
     if plan is not None:
         refuse_changed_images(plan["data"])
         return continued(plan, request, folder)
     if found is None:
         raise RuntimeError(f"{folder} was removed in the meantime; give the same command again")
-    place = folder / "data"
-    place.mkdir(exist_ok=True)
-    found.data.write(place)
     guards = planned_guards(
         found.data,
         checkpoint=request["checkpoint"],
@@ -238,16 +234,24 @@ def _begin(request: Mapping[str, Any], folder: Path, found: _Found | None) -> di
         num_claims=sum(arm["kind"] == "variant" for arm in request["arms"]),
         settings=request["settings"],
     )
-    return started(request, data=found.data.to_dict(place), counts=found.counts, guards=guards)
+    data = found.data.to_dict(folder / "data")
+    return started(request, data=data, counts=found.counts, guards=guards)
 
 
+@contextmanager
 def _ready(
     executor: str | Executor, devices: Devices, options: Mapping[str, Any], folder: Path
-) -> AbstractContextManager[Executor]:
-    """Return an executor that is shut down at the end, unless it is the caller's."""
-    if isinstance(executor, Executor):
-        return nullcontext(executor)
-    return opened(make_executor(executor, devices, options, folder=folder))
+) -> Iterator[Executor]:
+    """Yield an executor; at the end it is shut down, unless it is the caller's."""
+    try:
+        if isinstance(executor, Executor):
+            yield executor
+        else:
+            with opened(make_executor(executor, devices, options, folder=folder)) as made:
+                yield made
+    except KeyboardInterrupt:
+        print("\nmlla compare: stopped; the same command goes on", file=sys.stderr)
+        raise
 
 
 def _check_seeds(plan: dict[str, Any], folder: Path, executor: Executor) -> dict[str, Any]:
@@ -280,8 +284,8 @@ def _train(
     executor: Executor,
     folder: Path,
     language: str,
-) -> dict[str, str]:
-    """Train what is left, with a report after every seed; return what failed."""
+) -> None:
+    """Train what is left, with a report after every seed that is complete."""
     left = Counter(run.seed for run in waiting)
 
     def ended(run: Run) -> None:
@@ -297,7 +301,12 @@ def _train(
     watched = [Watched(run.label, run.folder) for run in waiting]
     need = disk_need(plan, waiting[:1], 1)
     with Progress(watched, plan["settings"]["epochs"]) as progress:
-        return train_runs(waiting, executor, progress, needed_bytes=need, ended=ended)
+        failures = train_runs(waiting, executor, progress, needed_bytes=need, ended=ended)
+    if len(failures) == len(runs):
+        raise RuntimeError(
+            "no run could be finished; the same command tries them again:\n"
+            + "\n".join(f"  {label}: {error}" for label, error in failures.items())
+        )
 
 
 def _conclude(

@@ -70,7 +70,7 @@ class StudyData:
         """Write the lists, with absolute paths, and their data.yaml.
 
         Args:
-            folder: An existing folder.
+            folder: Where to.
         """
         write_lists(folder, self.lists, self.names)
 
@@ -85,7 +85,7 @@ def read_study_data(
     """Check a dataset and list its images; nothing is written.
 
     Args:
-        data: The data.yaml of a detection dataset.
+        data: The data.yaml of a detection dataset, or the name of one that Ultralytics knows.
         test: Share of the training images to make a test split of, where there is none.
         near_duplicates: Whether to search for images that show the same; it takes a time that grows
             with the square of their number. Without it only identical images are found.
@@ -98,12 +98,15 @@ def read_study_data(
         DataError: If the dataset would stop or falsify a training, has no labels to score on, or
             `test` is no share or there is a test split already.
     """
-    path = Path(data).absolute()
+    # ultralytics takes seconds to import
+    from mlla.yolo.training_arguments import find_dataset
+
+    path, datasets_folder = find_dataset(data)
     if test is not None and not 0 < test < 1:
         raise DataError(f"test={test:g} must be a share of the training images, such as 0.2")
-    report = check_dataset(path, quiet=quiet)
+    report = check_dataset(path, datasets_folder=datasets_folder, quiet=quiet)
     _refuse_changing_images(report)
-    dataset = read_data_yaml(path, [])
+    dataset = read_data_yaml(path, [], datasets_folder)
     lists = {
         split: tuple(image.absolute() for image in list_split_images(dataset.places[split]))
         for split in SPLITS
@@ -145,10 +148,11 @@ def write_lists(
     """Write image lists with absolute paths, and a data.yaml that names them.
 
     Args:
-        folder: An existing folder.
+        folder: Where to; it is made where it does not exist.
         lists: Images of each split.
         names: Class names in the order of their ids.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for split, images in lists.items():
         write_whole(folder / f"{split}.txt", "".join(f"{image}\n" for image in images))
     content: dict[str, Any] = {split: f"{split}.txt" for split in lists}

@@ -50,7 +50,8 @@ def refuse_foreign_folder(out: Path) -> None:
 def study_lock(out: Path) -> Iterator[None]:
     """Hold the folder of a study, which is made where it does not exist.
 
-    The system lets go of it when this process ends, however that happens.
+    The system lets go of it when this process ends, however that happens. A folder in which nothing
+    was written is removed again.
 
     Args:
         out: The folder.
@@ -71,6 +72,8 @@ def study_lock(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if all(path.name == LOCK for path in out.iterdir()):
+            shutil.rmtree(out, ignore_errors=True)
 
 
 def disk_need(plan: Mapping[str, Any], runs: Sequence[Run], num_at_a_time: int) -> float:

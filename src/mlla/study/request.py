@@ -15,6 +15,8 @@ from mlla.study.arms import Arm
 from mlla.study.files import file_digest
 
 LANGUAGES = ("en", "zh")
+# where nobody says how many processors a run has on a cluster
+CLUSTER_THREADS = 4
 PACKAGES = ("mlla", "ultralytics", "torch", "numpy", "hotcoco")
 
 
@@ -123,8 +125,18 @@ def command_of(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> str
     return shlex.join(words)
 
 
-def threads_of_each(num_at_a_time: int) -> int:
-    """Return how many threads each of several processes may use."""
+def threads_of_each(num_at_a_time: int, options: Mapping[str, Any]) -> int:
+    """Return how many threads each run may use.
+
+    Args:
+        num_at_a_time: Processes that share this machine.
+        options: Those of a cluster, where another machine counts.
+    """
+    for key in ("slurm_cpus_per_task", "ray_num_cpus"):
+        if key in options:
+            return max(int(options[key]), 1)
+    if options:
+        return CLUSTER_THREADS
     return max((os.cpu_count() or 1) // num_at_a_time, 1)
 
 

@@ -33,7 +33,6 @@ def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
         "train": _spread(lists["train"], max(NUM_BATCHES * batch, MIN_IMAGES)),
         "val": _spread(lists["val"], NUM_VALIDATION_IMAGES),
     }
-    (folder / "data").mkdir(parents=True, exist_ok=True)
     write_lists(folder / "data", few, tuple(plan["data"]["names"]))
     # the last epochs have no mosaic, and this is the first
     settings = {**plan["settings"], "epochs": 1, "close_mosaic": 0, "plots": False}
