@@ -1,11 +1,14 @@
 """What arms cost: measured once under the same conditions, and errors named beside the rest."""
 
+from functools import partial
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("hotcoco")
 pytest.importorskip("scipy")
@@ -153,9 +156,14 @@ def run_once(runtime: str, study: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_an_exported_detector_finds_what_torch_finds(runtime: str, study: Path) -> None:
+def test_an_exported_detector_finds_what_torch_finds(
+    runtime: str, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if find_spec(runtime) is None:
         pytest.skip(f"{runtime} is not installed")
+    if "dynamo" in signature(torch.onnx.export).parameters:
+        # older Ultralytics relied on the default, which was the tracing exporter then
+        monkeypatch.setattr(torch.onnx, "export", partial(torch.onnx.export, dynamo=False))
     weights = study / "runs" / "yolov8n" / "seed-0" / "weights"
     before = sorted(weights.iterdir())
     expected, found = run_once("torch", study)[0], run_once(runtime, study)[0]

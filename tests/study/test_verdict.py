@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("scipy")
 from mlla.study.statistics import Difference
-from mlla.study.verdict import Verdict, judge, needed
+from mlla.study.verdict import Needed, Verdict, judge, min_runs, needed
 
 
 def interval(low: float, high: float) -> Difference:
@@ -52,3 +52,38 @@ def test_more_runs_help_where_seeds_vary_and_more_images_where_images_do() -> No
 def test_a_tiny_difference_is_not_hunted_below_what_matters() -> None:
     found = Difference(1e-5, -0.02, 0.02, 0.01, 6.0, 0.0, 1e-4)
     assert needed(found, num_runs=4, num_images=100, margin=0.005).runs is not None
+
+
+@pytest.mark.parametrize(("num_claims", "runs"), [(1, 4), (2, 5), (6, 5), (7, 6), (23, 6)])
+def test_more_claims_need_more_runs(num_claims: int, runs: int) -> None:
+    # 2 of 70, 252 and 924 arrangements of 4, 5 and 6 runs an arm are the most extreme
+    assert min_runs(num_claims) == runs
+
+
+def test_what_is_needed_is_more_than_there_is() -> None:
+    # so clear that a study of this size should have decided, and did not
+    clear = Difference(0.1, 0.06, 0.14, 0.015, 8.0, 1e-4, 1e-4)
+    assert needed(clear, num_runs=5, num_images=100, margin=0.005) == Needed(6, 101)
+
+
+def test_images_do_not_make_up_for_runs() -> None:
+    clear = Difference(0.1, 0.06, 0.14, 0.015, 6.0, 1e-4, 1e-4)
+    found = needed(clear, num_runs=4, num_images=100, margin=0.005, num_claims=3)
+    assert found == Needed(5, None)
+
+
+def test_one_run_says_nothing_about_what_is_needed() -> None:
+    nan = float("nan")
+    alone = Difference(0.1, nan, nan, nan, nan, nan, nan)
+    assert needed(alone, num_runs=1, num_images=100, margin=0.005) == Needed(None, None)
+
+
+def test_several_claims_need_more_runs_where_seeds_vary() -> None:
+    seeds = Difference(0.01, -0.02, 0.04, 0.0141, 6.0, 0.0, 2e-4)
+    one, four = (
+        needed(seeds, num_runs=4, num_images=100, margin=0.005, num_claims=n).runs for n in (1, 4)
+    )
+    assert one is not None
+    assert four is not None
+    # (2.50 + 0.84)^2 / (1.96 + 0.84)^2
+    assert four / one == pytest.approx(1.42, rel=0.05)
