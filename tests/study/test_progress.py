@@ -50,7 +50,7 @@ def test_every_epoch_is_one_plain_line_where_nobody_watches(tmp_path, clock):
         "a: epoch 1 of 3 (0 of 2 runs, 50 s left)",
         "a: epoch 3 of 3 (0 of 2 runs, 20 s left)",
         "a: done (1 of 2 runs, 20 s left)",
-        "b: failed: no luck (2 of 2 runs, 1 s left)",
+        "b: failed: no luck (2 of 2 runs)",
     ]
 
 

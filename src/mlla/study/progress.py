@@ -103,10 +103,10 @@ class Progress:
         """Return how many runs are at their end, and the time left."""
         text = f"{len(self._ended)} of {len(self._runs)} runs"
         seconds = self.seconds_left()
-        return text if seconds is None else f"{text}, {in_words(seconds)} left"
+        return f"{text}, {in_words(seconds)} left" if seconds else text
 
     def seconds_left(self) -> float | None:
-        """Return the time left at the pace so far; None before the first epoch."""
+        """Return the time left for epochs at the pace so far; None before the first one."""
         trained = sum(self._done.values()) - self._at_start
         if not trained:
             return None
