@@ -39,11 +39,13 @@ def average_precision(
     """
     _check(matches, copies)
     result = np.empty((len(copies), len(matches.objects), len(matches.hit)))
+    hit_first, hit_at = _hits(matches)
     _compiled()(
         matches.first,
         matches.image,
-        matches.hit,
         matches.ignored,
+        hit_first,
+        hit_at,
         copies.astype(np.int64) @ matches.objects.T,
         copies.astype(np.int64),
         RECALLS,
@@ -105,43 +107,68 @@ def _compiled() -> Callable[..., None]:
     return decorate(_accumulate)
 
 
+def _hits(matches: Matches) -> tuple[Int[np.ndarray, "T K+1"], Int[np.ndarray, " H"]]:
+    """Return where the hits of each threshold and class begin, and their detections."""
+    counted = matches.hit & ~matches.ignored
+    thresholds, hit_at = np.nonzero(counted)
+    # every threshold has its detections in a row of its own
+    size = counted.shape[1] + 1
+    places = thresholds * size + hit_at
+    starts = np.arange(len(counted))[:, None] * size + matches.first
+    return np.searchsorted(places, starts), hit_at
+
+
 def _accumulate(
     first: Any,
     image: Any,
-    hit: Any,
     ignored: Any,
+    hit_first: Any,
+    hit_at: Any,
     num_objects: Any,
     copies: Any,
     recalls: Any,
     result: Any,
 ) -> None:
-    """Fill `result`; plain loops, which numba compiles."""
+    """Fill `result`; plain loops, which numba compiles.
+
+    Precision is highest at hits, so between them only the number of detections matters, which all
+    thresholds share unless they ignore some.
+    """
     num_resamples, num_classes, num_thresholds = result.shape
     recall, precision = np.empty(image.size), np.empty(image.size)
+    seen, counted = np.empty(image.size, np.int64), np.empty(image.size, np.int64)
     for r in range(num_resamples):
         for k in range(num_classes):
             positives = num_objects[r, k]
+            total = 0
+            for d in range(first[k], first[k + 1]):
+                total += copies[r, image[d]]
+                seen[d] = total
             for t in range(num_thresholds):
                 if positives == 0:
                     result[r, k, t] = np.nan
                     continue
-                hits, misses, steps = 0, 0, 0
-                for d in range(first[k], first[k + 1]):
-                    weight = copies[r, image[d]]
-                    if weight == 0 or ignored[t, d]:
+                before = seen
+                if ignored[t, first[k] : first[k + 1]].any():
+                    before, total = counted, 0
+                    for d in range(first[k], first[k + 1]):
+                        if not ignored[t, d]:
+                            total += copies[r, image[d]]
+                        counted[d] = total
+                hits, steps = 0, 0
+                for h in range(hit_first[t, k], hit_first[t, k + 1]):
+                    weight = copies[r, image[hit_at[h]]]
+                    if weight == 0:
                         continue
-                    if hit[t, d]:
-                        hits += weight
-                    else:
-                        misses += weight
+                    hits += weight
                     recall[steps] = hits / positives
-                    precision[steps] = hits / (hits + misses + 2.220446049250313e-16)
+                    precision[steps] = hits / (before[hit_at[h]] + 2.220446049250313e-16)
                     steps += 1
                 # from the highest recall down, with the best precision seen so far
-                total, best, step = 0.0, 0.0, steps - 1
+                area, best, step = 0.0, 0.0, steps - 1
                 for place in range(recalls.size - 1, -1, -1):
                     while step >= 0 and recall[step] >= recalls[place]:
                         best = max(best, precision[step])
                         step -= 1
-                    total += best
-                result[r, k, t] = total / recalls.size
+                    area += best
+                result[r, k, t] = area / recalls.size
