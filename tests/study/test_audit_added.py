@@ -34,7 +34,7 @@ def plan(data, tmp_path_factory):
         "data": study_data.to_dict(folder),
         "checkpoint": "best",
         "seeds": SEEDS,
-        "settings": {**settings, "amp": True},
+        "settings": {**settings, "amp": True, "device": "cpu"},
         "versions": {"ultralytics": "8.4.190"},
     }
 

@@ -112,6 +112,16 @@ def test_an_optimizer_chosen_otherwise_is_a_difference(tmp_path, data):
     assert "optimizer=auto" in found(tmp_path, Weight.NOTE)
 
 
+def test_half_precision_is_no_difference_where_nothing_rounds(tmp_path, data):
+    for name, device, differs in (("cpu", "cpu", False), ("gpu", "0", True)):
+        for amp in (True, False):
+            made = network((8, 16 if amp else 24))
+            run = tmp_path / name / str(amp)
+            write_run(run, model=f"{amp}.yaml", made=made, amp=amp, device=device, data=str(data))
+        titles = found(tmp_path / name)
+        assert ("1 argument besides the model differs" in titles) is differs
+
+
 def test_arms_that_are_the_same_network_are_a_fault(tmp_path, data):
     for name in ("yolov8n", "yolov8n-attention"):
         write_run(tmp_path / name, model=f"{name}.yaml", data=str(data))

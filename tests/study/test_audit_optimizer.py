@@ -47,9 +47,11 @@ def test_a_named_optimizer_is_taken_at_its_word(tmp_path):
 
 def test_the_checkpoint_of_newer_releases_knows_the_choice(tmp_path):
     ran_with = {"optimizer": "MuSGD", "lr0": 0.01}
-    folder = write_run(tmp_path / "a", optimizer="auto", ran_with=ran_with)
+    folder = write_run(tmp_path / "a", optimizer="auto", momentum=0.937, ran_with=ran_with)
     found = chosen_optimizer(read_run(folder, tmp_path))
     assert (found.name, found.lr0, found.evidence) == ("MuSGD", 0.01, "the checkpoint")
+    # asked for was 0.937, which auto ignores
+    assert found.momentum == 0.9
 
 
 @pytest.mark.parametrize("schedule", [linear, cosine])

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlla.data import DataError
 from mlla.study.arms import Arm
-from mlla.study.audit.arguments import effective_arguments, unique
+from mlla.study.audit.arguments import effective_arguments, rounds, unique
 from mlla.study.audit.checkpoint import Checkpoint
 from mlla.study.audit.existing_run import ExistingRun, find_run_folders, read_run
 from mlla.study.audit.grouping import fingerprint
@@ -107,8 +107,9 @@ def differences_from_plan(added: AddedArm, plan: Mapping[str, Any]) -> dict[str,
                 f"{len(names)}: {', '.join(names)}"
             )
     found: dict[str, list[Any]] = {}
+    settings = {**plan["settings"], "amp": rounds(plan["settings"])}
     for key in _BUDGET:
-        planned = plan["settings"].get(key)
+        planned = settings.get(key)
         values = unique(effective_arguments(run).get(key) for run in runs)
         if planned is not None and values != [planned]:
             found[key] = [planned, *values]

@@ -61,13 +61,25 @@ def effective_arguments(run: ExistingRun) -> dict[str, Any]:
         run: The run.
 
     Returns:
-        Arguments by name; optimizer and lr0 are those that "auto" became, where that is known.
+        Arguments by name; optimizer, lr0 and momentum are those that "auto" became, where that is
+        known, and amp is whether anything was rounded.
     """
     chosen = chosen_optimizer(run)
-    known = {"optimizer": chosen.name} if "optimizer" in run.arguments else {}
-    rate = {} if chosen.lr0 is None else {"lr0": chosen.lr0}
     kept = {key: value for key, value in run.arguments.items() if key not in _WITHOUT_EFFECT}
-    return {**kept, **known, **rate}
+    became = {"optimizer": chosen.name, "lr0": chosen.lr0, "momentum": chosen.momentum}
+    known = {key: value for key, value in became.items() if key in kept and value is not None}
+    return {**kept, **known, **({"amp": rounds(run.arguments)} if "amp" in kept else {})}
+
+
+def rounds(arguments: Mapping[str, Any]) -> Any:
+    """Return the `amp` of arguments of a training, which does nothing where there is no CUDA."""
+    return arguments.get("amp") if has_cuda(arguments.get("device")) is not False else False
+
+
+def has_cuda(device: object) -> bool | None:
+    """Return whether a device of Ultralytics is a graphics card; None where it was not named."""
+    name = str(device).lower()
+    return None if name in ("none", "") else not name.startswith(("cpu", "mps"))
 
 
 def meaning(argument: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlla.study.audit.arguments import unique
+from mlla.study.audit.arguments import has_cuda, unique
 from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
@@ -114,22 +114,16 @@ def _not_repeatable(case: Case) -> Iterator[Finding]:
             "Leave deterministic=True.",
             _names(found),
         )
-    devices = unique(_kind_of_device(run) for run in case.runs)
-    if len(devices) > 1:
+    kinds = unique(has_cuda(run.arguments.get("device")) for run in case.runs)
+    if len(kinds) > 1:
+        words = {True: "a graphics card", False: "a CPU (or MPS)", None: "whatever was there"}
         yield Finding(
             Weight.NOTE,
             "different devices",
-            f"Runs were trained on {listed(devices)}.",
+            f"Runs were trained on {listed(words[kind] for kind in kinds)}.",
             "amp=True rounds to half precision on a graphics card and does nothing on a CPU.",
             "Train all arms on one kind of device.",
         )
-
-
-def _kind_of_device(run: ExistingRun) -> str:
-    device = str(run.arguments.get("device")).lower()
-    if device in ("none", ""):
-        return "whatever was there (device not set)"
-    return device if device in ("cpu", "mps") else "a graphics card"
 
 
 def _resumed(case: Case) -> Iterator[Finding]:

@@ -109,7 +109,8 @@ def _settings(run: ExistingRun) -> dict[str, object]:
         defaults = default_arguments()
     except ModuleNotFoundError:
         defaults = dict(run.arguments)
-    found = effective_arguments(run)
+    # amp as it was asked for, since the device may be another
+    found = {**effective_arguments(run), "amp": run.arguments.get("amp", True)}
     asked = {key: value for key, value in found.items() if key in OPEN}
     is_auto = str(run.written_arguments.get("optimizer")).lower() == "auto"
     kept = {

@@ -9,6 +9,8 @@ from mlla.study.audit.existing_run import ExistingRun
 
 # what Ultralytics takes for a long training, and its learning rate
 _LONG_LR0 = 0.01
+# of either choice, whatever was asked for
+_AUTO_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class Chosen:
     Attributes:
         name: Its name, or "auto" where nothing tells.
         lr0: Its first learning rate, or None where nothing tells.
+        momentum: Its momentum, or the first beta of Adam; None where nothing tells.
         evidence: Where this is known from.
     """
 
     name: str
     lr0: float | None
+    momentum: float | None
     evidence: str
 
 
@@ -42,20 +46,25 @@ def chosen_optimizer(run: ExistingRun) -> Chosen:
     name, lr0 = str(run.arguments.get("optimizer")), run.arguments.get("lr0")
     if name.lower() != "auto":
         is_choice = str(run.written_arguments.get("optimizer")).lower() == "auto"
+        momentum = _AUTO_MOMENTUM if is_choice else _number(run.arguments.get("momentum"))
         source = "the checkpoint" if is_choice else "its arguments"
-        return Chosen(name, lr0 if isinstance(lr0, int | float) else None, source)
+        return Chosen(name, _number(lr0), momentum, source)
     found = _first_learning_rate(run)
     num_classes = run.checkpoint.config.get("nc") if run.checkpoint is not None else None
     if found is not None and isinstance(num_classes, int):
         short_lr0 = round(0.002 * 5 / (4 + num_classes), 6)
         if math.isclose(found, short_lr0, rel_tol=0.02):
-            return Chosen("AdamW", short_lr0, "the learning rates in results.csv")
+            return Chosen("AdamW", short_lr0, _AUTO_MOMENTUM, "the learning rates in results.csv")
         if math.isclose(found, _LONG_LR0, rel_tol=0.02):
             is_old = (run.version or "").startswith("8.3.")
-            return Chosen(
-                "SGD" if is_old else "SGD or MuSGD", _LONG_LR0, "the learning rates in results.csv"
-            )
-    return Chosen("auto", None, "nothing: neither the checkpoint nor results.csv tells")
+            long = "SGD" if is_old else "SGD or MuSGD"
+            return Chosen(long, _LONG_LR0, _AUTO_MOMENTUM, "the learning rates in results.csv")
+    nothing = "nothing: neither the checkpoint nor results.csv tells"
+    return Chosen("auto", None, _AUTO_MOMENTUM, nothing)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _first_learning_rate(run: ExistingRun) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlla.study.audit.arguments import has_cuda
 from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
@@ -114,9 +115,9 @@ def _seed_without_effect(case: Case) -> Iterator[Finding]:
 def _has_seed_fault(run: ExistingRun) -> bool:
     """Return whether the seed of a run did not reach the images."""
     version = version_numbers(run.version)
-    workers, device = run.arguments.get("workers", 0), str(run.arguments.get("device")).lower()
-    # on these devices Ultralytics uses no workers, whatever it was told
-    uses_workers = bool(workers) and device not in ("cpu", "mps")
+    # without a graphics card Ultralytics uses no workers, whatever it was told
+    has_card = has_cuda(run.arguments.get("device")) is not False
+    uses_workers = bool(run.arguments.get("workers")) and has_card
     return version is not None and version < SEEDED_SINCE and uses_workers
 
 
