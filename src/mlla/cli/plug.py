@@ -35,6 +35,7 @@ def run(_command: str, words: Sequence[str]) -> int:
     if out is not None:
         _check_free(out)
     from mlla.yolo import plug
+    from mlla.yolo.block_names import folder_of
 
     result = plug(
         options["model"],
@@ -52,6 +53,8 @@ def run(_command: str, words: Sequence[str]) -> int:
     finally:
         draft.unlink(missing_ok=True)
     print(f"wrote {out}; train it with: mlla train model={out} data=...")
+    if folder := folder_of(result.model.yaml["plug"]["block"]):
+        print(f"it needs the file of the block: put {folder} on PYTHONPATH to open it")
     return 0
 
 

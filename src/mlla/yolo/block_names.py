@@ -19,11 +19,17 @@ from pathlib import Path
 import torch
 from torch import nn
 from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
 
 from mlla.yolo.activation import own_activation
 from mlla.yolo.checked_model import CheckedModel
 from mlla.yolo.config import model_config
-from mlla.yolo.control_rows import CONVOLUTION_LIKE, match_parameters
+from mlla.yolo.control_rows import (
+    CONVOLUTION_LIKE,
+    TOLERANCE,
+    PlainConvolutions,
+    match_parameters,
+)
 from mlla.yolo.expand import Config
 from mlla.yolo.rows import INSERTABLE
 from mlla.yolo.user_block import check_user_block, is_user_block, user_block
@@ -65,6 +71,11 @@ def resolved(block: str, folders: Sequence[str] = ()) -> tuple[str, str]:
             "yours as FILE.py:Class"
         )
     return block, ""
+
+
+def folder_of(block: str) -> str:
+    """Return the folder that a checkpoint with a block needs on the search path, or ""."""
+    return resolved(block)[1] if imitated(block) is None else ""
 
 
 def name_in_row(block: str) -> str:
@@ -111,7 +122,16 @@ def block_arguments(
         # parameters of blocks that mix channels grow with the square of the width
         squares = sum(width**2 for width in widths.values())
         wanted = {row: round(extra * width**2 / squares) for row, width in widths.items()}
-    return {row: list(match_parameters(wanted[row], widths[row])) for row in widths}
+    found = {row: match_parameters(wanted[row], widths[row]) for row in widths}
+    for row, form in found.items():
+        with torch.random.fork_rng(devices=[]):
+            count = _count(PlainConvolutions(widths[row], widths[row], *form))
+        if abs(count - wanted[row]) > TOLERANCE * wanted[row]:
+            LOGGER.warning(
+                f"{block}: plain convolutions behind row {row} have {count:,} parameters, which is "
+                f"the closest there is to {wanted[row]:,}"
+            )
+    return {row: list(form) for row, form in found.items()}
 
 
 def extra_parameters(model: str, baseline: str | Config) -> int:
