@@ -70,6 +70,13 @@ def test_no_gain_names_the_gain_that_would_matter() -> None:
     assert "shows a true gain of 2.1 points four times out of five" in text
 
 
+def test_harm_that_the_permutation_test_does_not_confirm_is_not_passed_over() -> None:
+    below = comparison(Verdict.NOT_SUPPORTED, -0.03, -0.01, adjusted_p_value=0.11)
+    assert "It is rather worse: the interval lies below 0" in said(below).en
+    around = comparison(Verdict.NOT_SUPPORTED, -0.03, 0.001, adjusted_p_value=0.11)
+    assert "rather worse" not in said(around).en
+
+
 def test_an_open_question_says_what_would_decide_it() -> None:
     text = said(OPEN).en
     assert text.startswith("Whether arm is better than base stays open: AP 40.8 beside 40.0")
@@ -225,6 +232,7 @@ def test_no_worse_and_faster_is_said() -> None:
         EQUAL,
         comparison(Verdict.HARMFUL, -0.03, -0.01),
         comparison(Verdict.NOT_SUPPORTED, -0.011, 0.003),
+        comparison(Verdict.NOT_SUPPORTED, -0.011, -0.003),
         replace(OPEN, seeds=(0, 1)),
         replace(OPEN, needed=Needed(None, None)),
         replace(OPEN, means=(0.0, 0.0)),

@@ -56,7 +56,9 @@ def study_costs(
     for name, of_arm in runs.items():
         error = None if name in present else "no run is finished"
         if name in checkpoints and name not in present:
-            error = f"{checkpoints[name]} is missing"
+            file = checkpoints[name]
+            shown = file.relative_to(out) if file.is_relative_to(out) else file
+            error = f"{shown.as_posix()} is missing"
         outcomes = [run.outcome for run in of_arm]
         memory = [one.peak_memory_bytes for one in outcomes if one.peak_memory_bytes is not None]
         seconds = [one.train_seconds for one in outcomes if one.train_seconds is not None]

@@ -63,6 +63,12 @@ def sentence(
         text += _decided_by(found)
     if found.verdict in (Verdict.TOO_LITTLE_DATA, Verdict.NOT_SUPPORTED):
         text += _smallest_effect(found)
+    if found.verdict is Verdict.NOT_SUPPORTED and found.difference.high < 0:
+        text += Text(
+            "It is rather worse: the interval lies below 0, though the permutation test over seeds "
+            "does not confirm it.",
+            "它更可能变差：置信区间在 0 以下，但种子间的置换检验未能证实。",
+        )
     if kind == "identity":
         text += Text(
             "It inserts nothing, so this is what chance does to a training here.",
