@@ -6,7 +6,7 @@ import pytest
 import yaml
 from run_folders import copy_real, network, write_checkpoint, write_run
 
-from mlla.study.audit.existing_run import find_run_folders, read_run, read_runs
+from mlla.study.audit.read_runs import find_run_folders, read_run, read_runs
 
 
 def read(folder):

@@ -4,8 +4,8 @@ import pytest
 from run_folders import network, write_run
 
 from mlla.study.audit.arguments import differences, effective_arguments
-from mlla.study.audit.existing_run import read_run, read_runs
 from mlla.study.audit.grouping import choose_baseline, group_runs
+from mlla.study.audit.read_runs import read_run, read_runs
 
 
 def groups_of(root, arms=None):

@@ -5,8 +5,8 @@ import math
 import pytest
 from run_folders import HEADER, network, write_run
 
-from mlla.study.audit.existing_run import read_run
 from mlla.study.audit.optimizer import chosen_optimizer
+from mlla.study.audit.read_runs import read_run
 
 
 def logged(folder, *, epochs, rates, version="8.3.70", **arguments):

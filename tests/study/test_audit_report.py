@@ -62,6 +62,8 @@ def test_json_holds_the_same_and_no_nan(runs):
         finding.title for finding in report.findings
     ]
     assert content["claims"][0]["headline"] == report.statements[0].headline
+    assert content["claims"][0]["figures"]["last"]["mean"] == report.claims[0].figures.last.mean
+    assert content["claims"][0]["sentences"] == list(report.statements[0].sentences)
     assert content["next"] == report.next
     names = {run["name"]: run for arm in content["arms"] for run in arm["runs"]}
     assert names["broken"]["counts"] is False

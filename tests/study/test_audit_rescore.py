@@ -137,6 +137,22 @@ def test_other_classes_are_not_scored(detectors, tmp_path):
     assert "trained for 6 classes" in seen[0]
 
 
+def test_images_that_a_run_has_learned_are_not_scored(detectors, tmp_path):
+    # the same images under other names
+    shutil.copytree(detectors / "demo" / "images" / "train", tmp_path / "images" / "test")
+    shutil.copytree(detectors / "demo" / "labels" / "train", tmp_path / "labels" / "test")
+    names = (detectors / "demo" / "data.yaml").read_text().partition("names:")[2]
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        f"train: {detectors / 'demo' / 'images' / 'train'}\n"
+        f"val: {detectors / 'demo' / 'images' / 'val'}\ntest: images/test\nnames:{names}"
+    )
+    report = audit(detectors / "runs", data=own, quiet=True)
+    assert report.rescored == {}
+    seen = [f.seen for f in report.findings if f.title == "score of a run"]
+    assert "it was trained on 17 of the 17 images to score on" in seen[0]
+
+
 def test_weights_with_code_of_others_are_run_only_with_consent(detectors, tmp_path):
     shutil.copytree(detectors / "runs", tmp_path / "runs")
     made = tmp_path / "made-by-attack"

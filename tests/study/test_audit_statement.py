@@ -9,7 +9,7 @@ from run_folders import write_arms, write_run
 from mlla.study.audit import audit
 from mlla.study.audit.claims import Claim, Figures, Spread
 from mlla.study.audit.finding import Finding, Weight
-from mlla.study.audit.rescore import Rescored
+from mlla.study.audit.rescored import Rescored
 from mlla.study.audit.statement import state
 from mlla.study.statistics import Difference
 from mlla.study.verdict import Needed, Verdict
@@ -71,7 +71,7 @@ def test_too_few_seeds_name_the_smallest_p_value_there_could_be():
 def test_no_finished_run_is_nothing_to_compare():
     nothing = Figures(0, Spread(math.nan, math.nan), Spread(math.nan, math.nan))
     said = state(Claim("new", "old", nothing, claim().figures, math.nan, 1.0), None, [])
-    assert (said.headline, said.figures) == ("NOTHING TO COMPARE", ())
+    assert (said.headline, said.sentences) == ("NOTHING TO COMPARE", ())
     assert "new has no finished run" in said.reason
 
 
@@ -96,13 +96,13 @@ def test_predictions_decide_where_there_are_enough_runs(verdict, headline, words
     said = state(claim(), rescored(verdict), [])
     assert said.headline == headline
     assert words in said.reason
-    assert "on the 80 test images" in said.figures[1]
-    assert "+0.0100 to +0.0900" in said.figures[1]
+    assert "on the 80 test images" in said.sentences[1]
+    assert "+0.0100 to +0.0900" in said.sentences[1]
 
 
 def test_scores_on_val_say_that_these_images_chose_the_checkpoint():
     said = state(claim(), rescored(Verdict.SUPPORTED, split="val"), [])
-    assert "these images chose best.pt, so last.pt was scored" in said.figures[1]
+    assert "these images chose best.pt, so last.pt was scored" in said.sentences[1]
 
 
 def test_a_claim_whose_arms_differ_in_more_is_none_of_the_model():

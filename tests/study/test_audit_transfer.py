@@ -10,7 +10,7 @@ from run_folders import ARGUMENTS, write_checkpoint, write_run
 ultralytics = pytest.importorskip("ultralytics")
 
 from mlla.study.audit import Weight, audit  # noqa: E402
-from mlla.study.audit.existing_run import read_run  # noqa: E402
+from mlla.study.audit.read_runs import read_run  # noqa: E402
 from mlla.study.audit.transfer import transfer_of  # noqa: E402
 
 

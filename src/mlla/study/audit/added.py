@@ -14,8 +14,9 @@ from mlla.data import DataError
 from mlla.study.arms import Arm
 from mlla.study.audit.arguments import effective_arguments, rounds, unique
 from mlla.study.audit.checkpoint import Checkpoint
-from mlla.study.audit.existing_run import ExistingRun, find_run_folders, read_run
+from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import fingerprint
+from mlla.study.audit.read_runs import find_run_folders, read_run
 from mlla.study.audit.trust import refuse_foreign
 from mlla.study.dataset import read_lists, read_study_data
 from mlla.study.files import file_digest, write_json, write_whole

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mlla.study.audit.case import make_case
 from mlla.study.audit.claims import make_claim
-from mlla.study.audit.existing_run import read_runs
 from mlla.study.audit.finding import Finding, Weight
 from mlla.study.audit.grouping import choose_baseline, group_runs
 from mlla.study.audit.health_findings import health_findings
 from mlla.study.audit.next_command import next_command
+from mlla.study.audit.read_runs import read_runs
 from mlla.study.audit.report import Audit
 from mlla.study.audit.rescore import Rescoring, rescore
 from mlla.study.audit.seed_findings import seed_findings

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlla.data import DataError
 from mlla.data.data_yaml import list_split_images, read_data_yaml
+from mlla.study.files import file_digest
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,24 @@ def read_dataset(given: str) -> Dataset:
         len(shared),
         len(content.names),
     )
+
+
+def num_learned(trained: str, scored: str, images: Sequence[Path]) -> int:
+    """Count the images that a run was trained on among those that it is to be scored on.
+
+    Args:
+        trained: The data.yaml that the run names.
+        scored: The data.yaml of the images; if it is the same, its splits are what they are.
+        images: The images.
+
+    Returns:
+        How many are the same, byte by byte; 0 where those of the training are not here.
+    """
+    if Path(trained).resolve() == Path(scored).resolve():
+        return 0
+    try:
+        learned = list_split_images(read_data_yaml(Path(trained), []).places["train"])
+        digests = {file_digest(image) for image in learned}
+    except (DataError, OSError, UnicodeDecodeError):
+        return 0
+    return sum(file_digest(image) in digests for image in images)

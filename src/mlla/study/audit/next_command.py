@@ -10,7 +10,7 @@ from pathlib import PurePath
 from mlla.study.audit.arguments import effective_arguments, unique
 from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
-from mlla.study.audit.rescore import Rescored
+from mlla.study.audit.rescored import Rescored
 from mlla.study.files import read_json
 from mlla.study.settings import OPEN
 from mlla.study.verdict import min_runs

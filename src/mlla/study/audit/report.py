@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from mlla.study.audit.case import Case
 from mlla.study.audit.claims import Claim, Figures, figures_of
-from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.grouping import RunGroup
+from mlla.study.audit.json_report import arm_content, claim_content, json_text
 from mlla.study.audit.optimizer import chosen_optimizer
-from mlla.study.audit.rescore import Rescored
+from mlla.study.audit.rescored import Rescored
 from mlla.study.audit.start_findings import start_text
 from mlla.study.audit.statement import SETTLED, Statement
 
@@ -70,25 +68,21 @@ class Audit:
 
     def to_json(self) -> str:
         """Return the report for programs; `ok` is false where there are faults."""
-        content = {
-            "format": 1,
-            "ok": not self.faults,
-            "runs_dir": str(self.case.root),
-            "claims": [
-                {
-                    **asdict(claim),
-                    "difference": claim.difference,
-                    **asdict(statement),
-                    "rescored": _rescored(self.rescored.get((claim.arm, claim.against))),
-                }
-                for claim, statement in zip(self.claims, self.statements, strict=True)
-            ],
-            "arms": [_arm(self.case, group) for group in self.case.groups],
-            "findings": [asdict(finding) for finding in self.findings],
-            "next": self.next,
-        }
-        text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False)
-        return f"{text}\n"
+        claims = [
+            claim_content(claim, statement, self.rescored.get((claim.arm, claim.against)))
+            for claim, statement in zip(self.claims, self.statements, strict=True)
+        ]
+        return json_text(
+            {
+                "format": 1,
+                "ok": not self.faults,
+                "runs_dir": str(self.case.root),
+                "claims": claims,
+                "arms": [arm_content(self.case, group) for group in self.case.groups],
+                "findings": [asdict(finding) for finding in self.findings],
+                "next": self.next,
+            }
+        )
 
     def _headline(self) -> str:
         runs, arms = len(self.case.runs), len(self.case.groups)
@@ -111,7 +105,7 @@ class Audit:
         for claim, statement in zip(self.claims, self.statements, strict=True):
             start = f"{claim.arm} against {claim.against}: {statement.headline}"
             lines = [_wrap("", "  ", start), _wrap("  ", "  ", statement.reason)]
-            lines += [_wrap("  - ", "    ", text) for text in statement.figures]
+            lines += [_wrap("  - ", "    ", text) for text in statement.sentences]
             yield "\n".join(lines)
 
     def _next(self) -> str:
@@ -197,50 +191,3 @@ def _wrap(start: str, indent: str, text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _arm(case: Case, group: RunGroup) -> dict[str, Any]:
-    return {
-        "name": group.name,
-        "is_baseline": group is case.baseline,
-        **asdict(figures_of(group.distinct)),
-        "runs": [_run(case, group, run) for run in group.runs],
-    }
-
-
-def _run(case: Case, group: RunGroup, run: ExistingRun) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "seed": run.seed,
-        "counts": run in group.distinct,
-        "model": run.model,
-        "version": run.version,
-        "date": run.checkpoint.date if run.checkpoint is not None else None,
-        "commit": run.checkpoint.commit if run.checkpoint is not None else None,
-        "parameters": run.checkpoint.num_parameters if run.checkpoint is not None else None,
-        "epochs": run.num_epochs,
-        "planned_epochs": run.planned_epochs,
-        "interrupted": run.is_interrupted,
-        "stopped_early": run.stopped_early,
-        "last": run.last_score,
-        "best": run.best_score,
-        "best_epoch": None if run.best_row is None else run.epochs.numbers[run.best_row],
-        "optimizer": asdict(chosen_optimizer(run)),
-        "start": start_text(case.transfers[run.name]),
-        "problems": run.problems,
-    }
-
-
-def _rescored(found: Rescored | None) -> dict[str, Any] | None:
-    return None if found is None else {**asdict(found), "verdict": found.verdict.value}
-
-
-def _without_nan(value: Any) -> Any:
-    """Return the same with None in place of what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_without_nan(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

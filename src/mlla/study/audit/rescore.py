@@ -4,66 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from mlla.study.audit.case import Case
-from mlla.study.audit.datasets import Dataset
+from mlla.study.audit.datasets import Dataset, num_learned
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight
 from mlla.study.audit.grouping import RunGroup
+from mlla.study.audit.rescored import Rescored, compare_scored, corrected
 from mlla.study.audit.trust import refuse_foreign
-from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.comparison import MARGIN, NUM_RESAMPLES
 from mlla.study.ground_truth import GroundTruth, read_ground_truth
 from mlla.study.matches import Matches
 from mlla.study.predictions import predict
 from mlla.study.run_folder import PREDICTIONS
 from mlla.study.score import score
-from mlla.study.statistics import (
-    Difference,
-    difference,
-    draw_images,
-    holm,
-    permutation_p_value,
-)
-from mlla.study.verdict import Needed, Verdict, judge, needed
-
-
-@dataclass(frozen=True)
-class Rescored:
-    """Two arms on the same images, scored by the outside evaluator.
-
-    Attributes:
-        split: "test", or "val" where there is no test split.
-        checkpoint: "best" where the split did not choose it, else "last".
-        num_images: Number of images.
-        digest: SHA-256 over images and labels.
-        arm_scores: AP of each run of the arm.
-        against_scores: AP of each run of the other.
-        difference: Arm minus the other; None where an arm has fewer than two runs.
-        p_value: Of the exact permutation test, corrected for the number of claims; None where an
-            arm has fewer than two runs.
-        verdict: What this allows one to say.
-        needed: What would decide it; None without an interval.
-    """
-
-    split: str
-    checkpoint: str
-    num_images: int
-    digest: str
-    arm_scores: tuple[float, ...]
-    against_scores: tuple[float, ...]
-    difference: Difference | None
-    p_value: float | None
-    verdict: Verdict
-    needed: Needed | None
 
 
 @dataclass
@@ -77,6 +36,14 @@ class Rescoring:
 
     of: dict[tuple[str, str], Rescored] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A run on some images."""
+
+    truth: GroundTruth
+    matches: Matches
 
 
 def rescore(case: Case, *, trust: bool = False, quiet: bool = False) -> Rescoring:
@@ -98,11 +65,13 @@ def rescore(case: Case, *, trust: bool = False, quiet: bool = False) -> Rescorin
         for run in group.distinct
         if case.dataset_of(run).problem is None
     ]
-    scored: dict[str, list[tuple[str, GroundTruth, Matches]]] = {name: [] for name in groups}
+    truths: dict[tuple[str, str], GroundTruth] = {}
+    scored: dict[str, list[_Scored]] = {name: [] for name in groups}
     for name, run in tqdm(todo, desc="scoring runs", unit="run", disable=quiet or not todo):
         dataset = case.dataset_of(run)
         try:
-            truth = _ground_truth(dataset.given, dataset.scored)
+            place = (dataset.given, dataset.scored)
+            truth = truths.get(place) or truths.setdefault(place, read_ground_truth(*place))
             found = _predictions(run, dataset, truth, trust=trust)
             matches = score(truth.coco, found).matches
         # whatever the code in a checkpoint raises, the other runs go on
@@ -116,22 +85,22 @@ def rescore(case: Case, *, trust: bool = False, quiet: bool = False) -> Rescorin
                 )
             )
             continue
-        scored[name].append((dataset.scored, truth, matches))
+        scored[name].append(_Scored(truth, matches))
     for arm, against in case.pairs:
-        first, second = scored[against.name], scored[arm.name]
+        first, second = scored[arm.name], scored[against.name]
         if not (first and second):
             continue
-        if len({truth.digest for _, truth, _ in (*first, *second)}) > 1:
+        if len({one.truth.digest for one in (*first, *second)}) > 1:
             result.findings.append(_different_images(arm, against))
             continue
-        result.of[arm.name, against.name] = _compare(first, second)
-    result.of = _corrected(result.of)
+        result.of[arm.name, against.name] = compare_scored(
+            [one.matches for one in first],
+            [one.matches for one in second],
+            first[0].truth,
+            case.dataset_of(arm.runs[0]).scored,
+        )
+    result.of = corrected(result.of)
     return result
-
-
-@cache
-def _ground_truth(data: str, split: str) -> GroundTruth:
-    return read_ground_truth(data, split)
 
 
 def _predictions(
@@ -152,6 +121,10 @@ def _predictions(
         raise ValueError(
             f"it was trained for {num_classes} classes, and {dataset.given} has "
             f"{dataset.num_classes}"
+        )
+    if shared := num_learned(str(run.written_arguments.get("data")), dataset.given, truth.images):
+        raise ValueError(
+            f"it was trained on {shared} of the {len(truth.images)} images to score on"
         )
     refuse_foreign(checkpoint, trust=trust)
     # ultralytics takes seconds to import
@@ -178,64 +151,3 @@ def _different_images(arm: RunGroup, against: RunGroup) -> Finding:
         f"{arm.name} and {against.name} name datasets whose images to score on differ.",
         remedy="Name one dataset for all: mlla audit RUNS_DIR data=FILE.",
     )
-
-
-def _compare(
-    first: Sequence[tuple[str, GroundTruth, Matches]],
-    second: Sequence[tuple[str, GroundTruth, Matches]],
-) -> Rescored:
-    split, truth, _ = first[0]
-    copies = draw_images(len(truth.images), NUM_RESAMPLES)
-    full, resampled = [], []
-    for arm in (first, second):
-        columns = list(_scores([matches for _, _, matches in arm], copies))
-        full.append(np.array([whole for whole, _ in columns]))
-        resampled.append(np.stack([parts for _, parts in columns], axis=1))
-    testable = min(len(first), len(second)) > 1
-    return Rescored(
-        split,
-        "best" if split == "test" else "last",
-        len(truth.images),
-        truth.digest,
-        tuple(full[1].tolist()),
-        tuple(full[0].tolist()),
-        difference(*full, *resampled) if testable else None,
-        permutation_p_value(*full) if testable else None,
-        Verdict.TOO_LITTLE_DATA,
-        None,
-    )
-
-
-def _corrected(found: Mapping[tuple[str, str], Rescored]) -> dict[tuple[str, str], Rescored]:
-    """Judge all claims together, corrected for their number."""
-    result = dict(found)
-    testable = {pair: one for pair, one in found.items() if one.p_value is not None}
-    adjusted = holm([float(one.p_value or 0) for one in testable.values()])
-    for (pair, one), p_value in zip(testable.items(), adjusted, strict=True):
-        gap = one.difference
-        num_runs = min(len(one.arm_scores), len(one.against_scores))
-        if gap is None:
-            continue
-        result[pair] = replace(
-            one,
-            p_value=p_value,
-            verdict=judge(gap, p_value, num_runs=num_runs, margin=MARGIN),
-            needed=needed(
-                gap,
-                num_runs=num_runs,
-                num_images=one.num_images,
-                margin=MARGIN,
-                num_claims=len(testable),
-            ),
-        )
-    return result
-
-
-def _scores(runs: Sequence[Matches], copies: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    everything = np.ones((1, copies.shape[1]), dtype=np.int64)
-    for matches in runs:
-        whole, parts = (
-            mean_average_precision(average_precision(matches, part))
-            for part in (everything, copies)
-        )
-        yield float(whole[0]), parts

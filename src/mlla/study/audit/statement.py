@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlla.study.audit.claims import Claim, Spread
 from mlla.study.audit.finding import Finding, Weight, listed
-from mlla.study.audit.rescore import Rescored
+from mlla.study.audit.rescored import Rescored
 from mlla.study.comparison import MARGIN
 from mlla.study.verdict import MIN_RUNS, Verdict
 
@@ -30,12 +30,12 @@ class Statement:
     Attributes:
         headline: In capitals, a few words.
         reason: Why, in one or two sentences.
-        figures: The numbers it rests on, a sentence for each source.
+        sentences: The numbers it rests on, a sentence for each source.
     """
 
     headline: str
     reason: str
-    figures: tuple[str, ...]
+    sentences: tuple[str, ...]
 
 
 def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) -> Statement:
@@ -60,7 +60,7 @@ def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) ->
         reason += f" The arms differ in more than what is compared: see {which}."
         if min(claim.num_runs) >= MIN_RUNS:
             headline = "NOT THIS ALONE"
-    return Statement(headline, reason, tuple(_figures(claim, rescored)))
+    return Statement(headline, reason, tuple(_sentences(claim, rescored)))
 
 
 def _answer(claim: Claim, rescored: Rescored | None) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def _judged(claim: Claim, rescored: Rescored) -> str:
     return f"The interval holds both no gain and a gain that matters.{decided}"
 
 
-def _figures(claim: Claim, rescored: Rescored | None) -> list[str]:
+def _sentences(claim: Claim, rescored: Rescored | None) -> list[str]:
     if min(claim.num_runs) == 0:
         return []
     text = (

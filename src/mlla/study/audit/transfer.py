@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def transfer_of(
     if file is None or run.checkpoint is None:
         return Transfer(source, file) if source else None
     try:
-        pretrained = _read(file)
+        pretrained = read_checkpoint(file)
     except (CheckpointError, OSError):
         return Transfer(source) if source else None
     return _compare(name, pretrained, run.checkpoint, is_guess=source is None)
@@ -154,11 +153,6 @@ def _find(source: str, places: Iterable[Path]) -> Path | None:
         if (place / source).is_file():
             return place / source
     return None
-
-
-@cache
-def _read(file: Path) -> Checkpoint:
-    return read_checkpoint(file)
 
 
 def _compare(
