@@ -153,7 +153,7 @@ def seeds_guard(num_seeds: int, num_claims: int) -> Guard:
         "enough_seeds",
         PASSED if enough else WARNING,
         {"seeds": num_seeds, "needed": needed, "variants": num_claims},
-        f"{num_seeds} seeds an arm"
+        f"{num_seeds} seed{'s' if num_seeds > 1 else ''} an arm"
         + ("." if enough else f": figures, but no verdict, which takes {needed}."),
         f"每个方案 {num_seeds} 个随机种子"
         + ("。" if enough else f"：只给出数字，不作结论（至少需要 {needed} 个）。"),

@@ -95,8 +95,11 @@ def _guards(plan: Mapping[str, Any]) -> Iterator[str]:
 def _runs(plan: Mapping[str, Any], num_done: int, where: str, disk_bytes: float) -> str:
     arms = sum(arm["kind"] != "added" for arm in plan["arms"])
     seeds = len(plan["seeds"])
+    text = f"{arms} arms x {seeds} seeds = {arms * seeds}"
+    if num_done == arms * seeds:
+        return f"{text}, all done"
     done = f", {num_done} of them done" if num_done else ""
     return (
-        f"{arms} arms x {seeds} seeds = {arms * seeds}{done}; {where}; up to "
-        f"{disk_bytes / 1e6:,.0f} MB of disk; the time left is shown after the first epoch"
+        f"{text}{done}; {where}; up to {disk_bytes / 1e6:,.0f} MB of disk; the time left is shown "
+        "after the first epoch"
     )
