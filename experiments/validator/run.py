@@ -30,7 +30,7 @@ from mlla.study.verdict import Verdict
 RESULTS = Path(__file__).parent / "results.json"
 NUM_RESAMPLES, LEVEL = 200, 0.05
 # seeds of each arm and images
-SAME_MODEL = [(4, 50), (5, 100), (6, 200), (8, 200), (8, 1000)]
+SAME_MODEL = [(4, 50), (5, 100), (6, 200), (8, 200)]
 COVERAGE = [(seeds, images) for seeds in (4, 6, 8) for images in (50, 200, 1000)]
 POWER = [(4, 50), (5, 100), (6, 200), (8, 200)]
 FAULTS_AT = [("same", 4, 50), ("different", 8, 50)]
