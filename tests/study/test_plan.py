@@ -188,6 +188,7 @@ CHOICES = {
     "executor": "local",
     "workers": None,
     "loader_workers": None,
+    "pretrained": None,
 }
 
 

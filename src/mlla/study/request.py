@@ -28,6 +28,7 @@ def check_choices(arguments: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If one makes no sense.
+        FileNotFoundError: If there are no such weights.
         ModuleNotFoundError: If a runtime is not installed.
     """
     from mlla.study.runtimes import check_runtimes
@@ -55,6 +56,12 @@ def check_choices(arguments: Mapping[str, Any]) -> None:
         raise ValueError(f"test={test!r} must be a share of the training images, such as 0.2")
     if loaders is not None and (not isinstance(loaders, int) or loaders < 0):
         raise ValueError(f"loader_workers={loaders!r} must be a number of processes, 0 or more")
+    pretrained = arguments["pretrained"]
+    if pretrained is not None and not Path(pretrained).is_file():
+        raise FileNotFoundError(
+            f"pretrained={str(pretrained)!r} does not exist; give the path of a checkpoint, or leave "
+            "it out to train from scratch"
+        )
     check_runtimes(arguments["runtimes"])
 
 
