@@ -190,8 +190,9 @@ def test_one_equal_run_is_one() -> None:
 
 
 def test_arms_that_find_nothing_are_not_equally_good() -> None:
-    text = said(replace(OPEN, means=(0.0, 0.0), difference=NO_DIFFERENCE)).en
-    assert text == (
+    nothing = replace(OPEN, means=(0.0, 0.0), difference=NO_DIFFERENCE)
+    assert said(replace(nothing, identical=True)) == said(nothing)
+    assert said(nothing).en == (
         "Neither arm nor base finds an object in any run (AP 0.0), so nothing can be said: train "
         "longer, or on larger images."
     )

@@ -54,10 +54,11 @@ def sentence(
     Returns:
         One to five sentences.
     """
+    # hardly trained networks agree by saying the same of every image
+    if found.finds_nothing and kind != "identity":
+        return _nothing_found(found) + _missing(missing_seeds)
     if found.identical:
         return _identical(found, kind) + _missing(missing_seeds)
-    if found.finds_nothing:
-        return _nothing_found(found) + _missing(missing_seeds)
     text = _finding(found, margin, num_images)
     if found.verdict is Verdict.TOO_LITTLE_DATA:
         text += _decided_by(found)
