@@ -96,7 +96,7 @@ def test_the_readme_commands_run_one_after_the_other(tmp_path):
         result = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        # the pasted class has faults, and so have runs of one seed: the commands are there to say so
+        # the pasted class has faults, and so have runs of one seed, which these are there to say
         expected = 1 if words[0] in ("check", "audit") else 0
         assert result.returncode == expected, (words, result.stderr[-2000:])
     assert (tmp_path / "my_data" / "data.yaml").exists()
