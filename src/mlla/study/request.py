@@ -59,8 +59,8 @@ def check_choices(arguments: Mapping[str, Any]) -> None:
     pretrained = arguments["pretrained"]
     if pretrained is not None and not Path(pretrained).is_file():
         raise FileNotFoundError(
-            f"pretrained={str(pretrained)!r} does not exist; give the path of a checkpoint, or leave "
-            "it out to train from scratch"
+            f"pretrained={str(pretrained)!r} does not exist; give the path of a checkpoint, or "
+            "leave it out to train from scratch"
         )
     check_runtimes(arguments["runtimes"])
 
