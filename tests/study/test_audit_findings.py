@@ -209,6 +209,11 @@ def test_interrupted_runs_and_losses_that_are_no_numbers_are_faults(tmp_path, da
     assert "epoch 2" in faults["losses that are no numbers"].seen
 
 
+def test_runs_that_learned_nothing_are_a_fault(tmp_path, data):
+    write_run(tmp_path / "a", (0.0, 0.0005, 0.0), data=str(data))
+    assert found(tmp_path)["nothing was learned"].runs == ("a",)
+
+
 def test_files_that_contradict_each_other_are_a_fault(tmp_path, data):
     write_run(tmp_path / "a", ran_with={"imgsz": 320}, data=str(data))
     assert "imgsz: 64 and 320" in found(tmp_path)["args.yaml and the checkpoint disagree"].seen

@@ -96,7 +96,7 @@ def test_predictions_decide_where_there_are_enough_runs(verdict, headline, words
     said = state(claim(), rescored(verdict), [])
     assert said.headline == headline
     assert words in said.reason
-    assert "on the 80 test images" in said.sentences[1]
+    assert "on 80 test images" in said.sentences[1]
     assert "+0.0100 to +0.0900" in said.sentences[1]
 
 

@@ -11,8 +11,9 @@ from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.trust import foreign_names
 
-# what Ultralytics itself changes between writing args.yaml and the checkpoint
-_CHANGED_BY_HOST = {"optimizer", "lr0", "momentum", "warmup_bias_lr", "batch", "workers", "device"}
+# no detector that finds anything scores less
+_NOTHING = 0.001
+# written into args.yaml and, later, into the checkpoint; others Ultralytics changes in between
 _COMPARED = {"data", "epochs", "imgsz", "seed", "patience", "pretrained", "fraction", "mosaic"}
 
 
@@ -20,6 +21,7 @@ def health_findings(case: Case) -> Iterator[Finding]:
     """Yield what is wrong with single runs."""
     yield from _interrupted(case)
     yield from _not_finite(case)
+    yield from _nothing_learned(case)
     yield from _broken(case)
     yield from _changed(case)
     yield from _not_repeatable(case)
@@ -61,6 +63,21 @@ def _not_finite(case: Case) -> Iterator[Finding]:
             )
 
 
+def _nothing_learned(case: Case) -> Iterator[Finding]:
+    found = [run for run in case.runs if run.scores and run.best_score < _NOTHING]
+    if found:
+        yield Finding(
+            Weight.FAULT,
+            "nothing was learned",
+            f"The score of {listed(_names(found))} is below {_NOTHING} in every epoch.",
+            "Detectors that find nothing cannot be compared.",
+            "Train longer, on larger images or from pretrained weights, and look at the labels: "
+            "mlla data check.",
+            _names(found),
+            tuple(group.name for group in case.groups if any(run in found for run in group.runs)),
+        )
+
+
 def _broken(case: Case) -> Iterator[Finding]:
     for run in case.runs:
         if run.problems:
@@ -87,7 +104,7 @@ def _changed(case: Case) -> Iterator[Finding]:
         written = run.written_arguments
         changed: dict[str, tuple[Any, Any]] = {
             key: (written[key], ran_with[key])
-            for key in sorted(_COMPARED - _CHANGED_BY_HOST)
+            for key in sorted(_COMPARED)
             if key in written and key in ran_with and written[key] != ran_with[key]
         }
         if changed and not run.was_resumed:

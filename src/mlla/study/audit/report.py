@@ -87,10 +87,8 @@ class Audit:
     def _headline(self) -> str:
         runs, arms = len(self.case.runs), len(self.case.groups)
         faults = counted(len(self.faults), "fault") if self.faults else "no fault found"
-        return (
-            f"{self.case.root}: {counted(runs, 'run')} in {counted(arms, 'arm')}, {faults}.\n"
-            "Nothing was changed there, and no code of these files was run unless it says so."
-        )
+        summary = f"{counted(runs, 'run')} in {counted(arms, 'arm')}, {faults}"
+        return f"{self.case.root}: {summary}.\nNothing was changed there."
 
     def _claims(self) -> Iterator[str]:
         if not self.claims:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlla.study.audit.claims import Claim, Spread
-from mlla.study.audit.finding import Finding, Weight, listed
+from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.rescored import Rescored
 from mlla.study.comparison import MARGIN
 from mlla.study.verdict import MIN_RUNS, Verdict
@@ -130,8 +130,9 @@ def _sentences(claim: Claim, rescored: Rescored | None) -> list[str]:
 
 def _rescored(found: Rescored) -> str:
     means = [sum(scores) / len(scores) for scores in (found.arm_scores, found.against_scores)]
+    images = counted(found.num_images, f"{found.split} image")
     text = (
-        f"{found.checkpoint}.pt scored anew on the {found.num_images} {found.split} images: "
+        f"{found.checkpoint}.pt scored anew on {images}: "
         f"{means[0]:.4f} against {means[1]:.4f}, difference {means[0] - means[1]:+.4f}"
     )
     if found.difference is None:
