@@ -19,7 +19,7 @@ def test_faults_give_code_one_and_a_readable_answer(tmp_path, capsys):
     write_arms(tmp_path / "runs", {"yolov8n": (0.3,), "yolov8n-mlla": (0.4,)})
     assert main(["audit", str(tmp_path / "runs"), "--quick"]) == 1
     text = capsys.readouterr().out
-    assert "yolov8n-mlla against yolov8n: ONE SEED EACH" in text
+    assert "ONE SEED EACH: yolov8n-mlla against yolov8n" in text
     assert "mlla compare data=DATA.yaml models=yolov8n,yolov8n-mlla seeds=5" in text
 
 
@@ -45,7 +45,7 @@ def test_arms_and_baseline_can_be_named(tmp_path, capsys):
     write_arms(tmp_path, SOUND)
     words = ["audit", str(tmp_path), r"arms=(yolov8n-mlla|yolov8n)-\d", "baseline=yolov8n-mlla"]
     main([*words, "--quick"])
-    assert "yolov8n against yolov8n-mlla:" in capsys.readouterr().out
+    assert ": yolov8n against yolov8n-mlla\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

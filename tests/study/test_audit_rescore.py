@@ -61,6 +61,7 @@ def test_a_study_is_audited_by_its_own_words(study):
     ]
     assert report.next == read_json(study / "study.json")["command"] + " seeds=5"
     assert not any("start" in fault.title for fault in report.faults)
+    assert not any("no control" in finding.title for finding in report.findings)
 
 
 def test_few_runs_are_scored_without_an_interval(study, tmp_path):

@@ -101,7 +101,7 @@ class Audit:
             return
         yield _title("What the comparisons are worth")
         for claim, statement in zip(self.claims, self.statements, strict=True):
-            start = f"{claim.arm} against {claim.against}: {statement.headline}"
+            start = f"{statement.headline}: {claim.arm} against {claim.against}"
             lines = [_wrap("", "  ", start), _wrap("  ", "  ", statement.reason)]
             lines += [_wrap("  - ", "    ", text) for text in statement.sentences]
             yield "\n".join(lines)

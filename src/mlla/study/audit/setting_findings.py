@@ -156,7 +156,10 @@ def _epochs(arm: RunGroup, against: RunGroup) -> Iterator[Finding]:
 
 def _sizes(case: Case) -> Iterator[Finding]:
     larger = []
+    controlled = {group.runs[0].arm.get("control_of") for group in case.groups}
     for arm, against in case.pairs:
+        if arm.name in controlled:
+            continue
         first, second = (_num_parameters(group) for group in (against, arm))
         if first and second and second > 1.02 * first:
             growth = f"{second / first - 1:.0%}"
