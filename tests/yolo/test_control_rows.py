@@ -47,10 +47,10 @@ def conv_norm_silu(x: torch.Tensor, state: dict[str, torch.Tensor], name: str) -
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("arguments", [(5, 3, 1), (7, 1, 1), (3, 3, 4), (2, 1, 12)])
+@pytest.mark.parametrize("arguments", [(5, 3), (7, 1, 1, 12), (3, 3, 4), (2, 1, 12), (3, 1, 2, 5)])
 @pytest.mark.parametrize("size", [(1, 1), (7, 28)])
 def test_it_computes_a_residual_pair_of_convolutions(
-    arguments: tuple[int, int, int], size: tuple[int, int], memory_format: torch.memory_format
+    arguments: tuple[int, ...], size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
     torch.manual_seed(0)
     module = PlainConvolutions(12, 12, *arguments).double().eval()
@@ -61,13 +61,15 @@ def test_it_computes_a_residual_pair_of_convolutions(
         elif tensor.is_floating_point():
             tensor.normal_()
     x = torch.randn(2, 12, *size, dtype=torch.float64)
-    # every part of the channels by itself
-    parts = [
-        conv_norm_silu(conv_norm_silu(part, state, "first"), state, "second")
-        for part in x.chunk(arguments[2], dim=1)
-    ]
+    # every part of the channels by itself; what is left over passes
+    part_width = state["first.conv.weight"].shape[1]
+    expected = x.clone()
+    for first in range(0, 12 - part_width + 1, part_width):
+        part = x[:, first : first + part_width]
+        made = conv_norm_silu(conv_norm_silu(part, state, "first"), state, "second")
+        expected[:, first : first + part_width] += made
     computed = module(x.contiguous(memory_format=memory_format))
-    torch.testing.assert_close(computed, x + torch.cat(parts, dim=1), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(computed, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_every_weight_gets_a_gradient() -> None:
@@ -79,8 +81,9 @@ def test_every_weight_gets_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, 16, 4), "get 8 and are to make 16 channels"),
-        ((8, 8, 4, 3, 3), "shared_by=3 equal parts, but get 8"),
+        ((8, 16, 4), "keep their width, but get 8 channels and are to make 16"),
+        ((8, 8, 4, 3, 9), "8 channels do not hold num_parts=9 parts of part_width=None"),
+        ((8, 8, 4, 3, 3, 3), "8 channels do not hold num_parts=3 parts of part_width=3"),
         ((8, 8), "got hidden=0; `mlla plug` finds the number of hidden channels"),
     ],
 )
@@ -103,15 +106,25 @@ def test_parameters_match_within_one_percent(block: str, width: int) -> None:
 
 @pytest.mark.parametrize("width", [64, 128, 256, 512])
 def test_mlla_is_matched_by_two_3x3_convolutions_of_the_whole_map(width: int) -> None:
-    _, second_kernel, shared_by = match_parameters(13 * width**2 + 54 * width, width)
-    assert (second_kernel, shared_by) == (3, 1)
+    form = match_parameters(13 * width**2 + 54 * width, width)
+    assert form[1:] == (3, 1, width)
 
 
 @pytest.mark.parametrize("width", [64, 128, 256])
 def test_multiscale_attention_is_matched_exactly_by_convolutions_of_its_groups(width: int) -> None:
     # 10 c^2 + 4 c with c channels in each of 32 groups: a 3x3, a 1x1, and two norms of c channels
     group = width // 32
-    assert match_parameters(10 * group**2 + 4 * group, width) == (group, 1, 32)
+    assert match_parameters(10 * group**2 + 4 * group, width) == (group, 1, 32, group)
+
+
+@pytest.mark.parametrize("width", [64, 128, 256])
+def test_small_blocks_are_matched_without_inflating_their_channels(width: int) -> None:
+    # squeeze and excitation, reduced by 16 and by 4
+    for wanted in (width**2 // 8 + width // 16 + width, width**2 // 2 + width // 4 + width):
+        hidden, _, num_parts, part = match_parameters(wanted, width)
+        assert hidden <= 2 * part
+        # nearly all channels are seen
+        assert 0.9 * width <= num_parts * part <= width
 
 
 @given(
@@ -180,7 +193,7 @@ def test_a_model_is_matched_by_the_parameters_it_has_more(
     extra = sum(MLLA_PARAMETERS.values()) + 64 + 128 + 256
     added = count(control.model) - count(ultralytics.YOLO(stock_checkpoint("yolov8n")).model)
     assert abs(added - extra) < 0.01 * extra
-    assert all(row.block.shared_by == 1 for row in inserted(control))
+    assert all(row.block.num_parts == 1 for row in inserted(control))
 
 
 def test_a_smaller_model_has_nothing_to_match() -> None:
@@ -191,7 +204,7 @@ def test_a_smaller_model_has_nothing_to_match() -> None:
 def test_the_hidden_width_stands_in_the_configuration(private_folder: Path) -> None:
     control = plug("yolov8n.yaml", "conv_like_mlla", at="p5")
     row = control.model.yaml["backbone"][-1]
-    assert row == [9, 1, "Inserted", [256, 256, "conv_like_mlla", "zero", 188, 3, 1]]
+    assert row == [9, 1, "Inserted", [256, 256, "conv_like_mlla", "zero", 188, 3, 1, 256]]
     rebuilt = type(control.model)(control.model.yaml, verbose=False)
     shapes = [{n: t.shape for n, t in m.state_dict().items()} for m in (rebuilt, control.model)]
     assert shapes[0] == shapes[1]
@@ -228,9 +241,12 @@ def test_stock_ultralytics_reloads_the_controls(
 @pytest.mark.parametrize("block", ["conv_like_mlla", "conv_like_multiscale_attention"])
 def test_one_onnx_file_serves_every_size(block: str, private_folder: Path) -> None:
     torch.manual_seed(0)
-    module = Inserted(64, block, "none", *match_parameters(700, 64)).eval()
+    module = Inserted(
+        64, block, "none", *match_parameters(580 if "scale" in block else 56704, 64)
+    ).eval()
     if block.endswith("attention"):
-        assert module.block.shared_by > 1
+        assert module.block.num_parts > 1
+        assert module.block.passing > 0
     torch.onnx.export(
         module,
         (torch.randn(1, 64, 8, 12),),

@@ -53,7 +53,7 @@ CONFIGS["controls"] = {
     "backbone": [
         [-1, 1, "Conv", [32, 3, 4]],
         [-1, 1, "Inserted", [32, 32, "conv_like_mlla", "zero", 5, 3, 1]],
-        [-1, 1, "Inserted", [32, 32, "conv_like_multiscale_attention", "none", 2, 1, 8]],
+        [-1, 1, "Inserted", [32, 32, "conv_like_multiscale_attention", "none", 2, 1, 3, 9]],
         [-1, 1, "Inserted", [32, 32, "identity", "none"]],
     ],
     "head": [[-1, 1, "Conv", [8, 1, 1]], [-1, 1, "Classify", ["nc"]]],
