@@ -147,7 +147,7 @@ def command(tmp_path, monkeypatch):
     subprocess.run([MLLA, "data", "demo", demo, "num_images=60", "image_size_px=96"], check=True)
     return [
         MLLA, "compare", f"data={demo / 'data.yaml'}", "models=yolov8n", "plug=mlla@p5",
-        "controls=False", "seeds=2", "epochs=3", "imgsz=32", "batch=8", "device=cpu",
+        "controls=False", "seeds=2", "epochs=4", "imgsz=32", "batch=8", "device=cpu",
         f"out={tmp_path / 'study'}", "near_duplicates=False",
     ]  # fmt: skip
 
@@ -168,9 +168,8 @@ def begin():
         process.wait()
 
 
-def wait_for(folder: Path, epochs: int, process) -> None:
-    seen = folder / "seen.jsonl"
-    while not (seen.exists() and len(seen.read_text().splitlines()) >= epochs):
+def wait_for(file: Path, lines: int, process) -> None:
+    while not (file.exists() and len(file.read_text().splitlines()) >= lines):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.2)
 
@@ -205,19 +204,20 @@ def test_a_study_survives_kill_and_ctrl_c_and_ends_as_if_nothing_happened(comman
     study = tmp_path / "study"
     first = study / "runs" / "yolov8n" / "seed-0"
     process = begin(command)
-    wait_for(first, 1, process)
+    wait_for(study / "study.json", 1, process)
     second = subprocess.run(command, capture_output=True, text=True)
     assert second.returncode == 2
     assert "another comparison is at work" in second.stderr
+    wait_for(first / "seen.jsonl", 1, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until_alone(study)
     assert not (study / "results.json").exists()
 
     process = begin(command)
-    wait_for(first, 2, process)
+    wait_for(first / "attempts.txt", 2, process)
     process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=120)[0]
+    text = process.communicate(timeout=300)[0]
     assert process.returncode == 130
     assert "stopped; the same command goes on" in text
     assert workers_of(study) == []
@@ -248,7 +248,7 @@ def test_the_runs_of_a_study_go_through_an_engine(command, tmp_path, executor):
         "ray": ["ray_address=local", "ray_num_cpus=1"],
     }
     words = [*command, f"executor={executor}", *options[executor]]
-    words = ["epochs=1" if word == "epochs=3" else word for word in words]
+    words = ["epochs=1" if word == "epochs=4" else word for word in words]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"on {executor}" in done.stdout
