@@ -1,8 +1,12 @@
 """What is shown depends on seed and epoch alone, and an interruption changes nothing."""
 
 import json
+import os
 import random
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +69,7 @@ def train(
     ) -> Any:
         # six images a step and two a batch: steps span batches and epochs
         settings = {"nbs": 6, "warmup_epochs": 0, "close_mosaic": 1, "optimizer": "AdamW"}
-        settings = {"epochs": EPOCHS, "lr0": 0.001, **settings}
+        settings = {"epochs": EPOCHS, "imgsz": 32, "lr0": 0.001, **settings}
         arguments = train_arguments(project=str(folder), **{**settings, **changes})
         detector = YOLO(str(model))
         if stop_in_epoch is not None:
@@ -310,6 +314,48 @@ def test_every_memory_survives(
     assert_same_training(tmp_path / "whole", tmp_path / "stopped")
 
 
+def train_in_two_processes(model: Path, data: Path, folder: Path, stop_in_epoch: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared = {**os.environ, **address, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("repeatable_gloo_worker.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, model, data, folder, str(stop_in_epoch)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_processes_are_interrupted_without_a_change(
+    start: Path, dataset: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for folder, stop in (("whole", -1), ("stopped", 1), ("stopped", -1)):
+        train_in_two_processes(start, dataset("detect"), tmp_path / folder, stop)
+    one, other = (
+        torch.load(tmp_path / folder / "run" / "weights" / "last.pt", weights_only=False)["ema"]
+        for folder in ("whole", "stopped")
+    )
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+    assert seen(tmp_path / "whole") == seen(tmp_path / "stopped")
+    # the digest is that of the first process, which sees half of the images
+    assert [line["images"] for line in seen(tmp_path / "whole")] == [NUM_TRAINING_IMAGES / 2] * 3
+
+
 def test_steps_are_made_where_ultralytics_makes_them(
     train: Train, whole: Path, record: Record, tmp_path: Path
 ) -> None:
@@ -322,6 +368,13 @@ def test_steps_are_made_where_ultralytics_makes_them(
     assert record.events == stock.events
 
 
+def after_two_epochs(whole: Path, folder: Path) -> Path:
+    """Copy a training as it was before its last epoch; the last one writes no state."""
+    shutil.copytree(whole / "run", folder / "run")
+    (folder / "run" / "trained.json").unlink()
+    return folder / "run" / "weights" / "state.pt"
+
+
 def test_a_crash_while_checkpoints_are_stripped_keeps_them(
     train: Train, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,11 +382,13 @@ def test_a_crash_while_checkpoints_are_stripped_keeps_them(
         Path(file).write_bytes(b"half a file")
         raise Stopped
 
+    after_two_epochs(whole, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("ultralytics.engine.trainer.strip_optimizer", crash)
         train(tmp_path, stop_in_epoch=EPOCHS)
     weights = tmp_path / "run" / "weights"
-    assert torch.load(weights / "best.pt", weights_only=False)["ema"] is not None
+    assert torch.load(weights / "last.pt", weights_only=False)["ema"] is not None
+    assert torch.load(weights / "best.pt", weights_only=False)
     assert not (tmp_path / "run" / "trained.json").exists()
     # repeats the last epoch
     train(tmp_path)
@@ -364,8 +419,7 @@ def times(folder: Path) -> list[float]:
 
 
 def test_time_goes_on_after_an_interruption(train: Train, whole: Path, tmp_path: Path) -> None:
-    shutil.copytree(whole / "run", tmp_path / "run")
-    state_file = tmp_path / "run" / "weights" / "state.pt"
+    state_file = after_two_epochs(whole, tmp_path)
     state = torch.load(state_file, weights_only=True)
     torch.save({**state, "seconds": 1000.0}, state_file)
     train(tmp_path)
@@ -386,11 +440,11 @@ def test_weights_that_would_not_all_be_used_are_refused(train: Train, tmp_path: 
 def test_the_state_of_another_training_is_refused(
     train: Train, whole: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(whole / "run", tmp_path / "run")
+    state_file = after_two_epochs(whole, tmp_path)
     network = DetectionModel(model_config("yolov8n.yaml"), nc=NUM_CLASSES, verbose=False)
     with pytest.raises(ValueError, match="began with other weights"):
         train(tmp_path, model=write_start(tmp_path / "start.pt", network))
-    (tmp_path / "run" / "weights" / "state.pt").write_bytes(b"half a file")
+    state_file.write_bytes(b"half a file")
     with pytest.raises(ValueError, match="remove it to train from the start"):
         train(tmp_path)
 

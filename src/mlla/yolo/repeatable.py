@@ -111,7 +111,8 @@ class Repeatable:
         path = self.save_dir / STATE
         if not path.exists():
             self._refuse_other_weights(start)
-            self.csv.unlink(missing_ok=True)
+            if RANK in (-1, 0):
+                self.csv.unlink(missing_ok=True)
             self._start_sha256, self._seconds = digest, 0.0
             return
         state = load_state(path)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from ultralytics.utils import RANK
 
 
 def bare_network(model: Any) -> Any:
@@ -92,14 +93,17 @@ def restore_training_state(trainer: Any, state: Mapping[str, Any]) -> None:
         network.criterion = network.init_criterion()
         network.criterion.updates = updates - 1
         network.criterion.update()
-    trainer.ema.ema.load_state_dict(state["average"])
-    trainer.ema.updates = state["average_updates"]
+    # before 8.4 only the first of several processes has it
+    if trainer.ema:
+        trainer.ema.ema.load_state_dict(state["average"])
+        trainer.ema.updates = state["average_updates"]
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.best_fitness, trainer.fitness = state["best_fitness"], state["fitness"]
     trainer.metrics = dict(state["metrics"])
     trainer.stopper.__dict__.update(state["stopper"])
-    write_whole(trainer.csv, state["results"].encode())
+    if RANK in (-1, 0):
+        write_whole(trainer.csv, state["results"].encode())
     trainer.start_epoch = state["epochs"]
 
 
