@@ -11,7 +11,7 @@ from ultralytics.cfg import check_cfg
 from ultralytics.data.utils import DATASETS_DIR
 from ultralytics.utils import DEFAULT_CFG_DICT, ROOT
 
-from mlla.yolo.checks import check_arguments
+from mlla.yolo.checks import check_arguments, check_data
 
 
 def default_arguments() -> dict[str, Any]:
@@ -44,9 +44,13 @@ def find_dataset(data: str | Path) -> tuple[Path, Path]:
     Returns:
         The absolute path, which need not exist, and the folder where Ultralytics looks up a
         relative `path` in the file.
+
+    Raises:
+        FileNotFoundError: If it is the name of a dataset that is not on this machine.
     """
     path = Path(data)
     packaged = ROOT / "cfg" / "datasets" / path.name
     if not path.exists() and path.parent == Path() and packaged.is_file():
+        check_data(path, "detect")
         path = packaged
     return path.absolute(), Path(DATASETS_DIR)
