@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
@@ -25,6 +26,8 @@ WITH_PARENT = "--with-parent"
 
 # the workers that this process started and that have not ended
 _running: set[subprocess.Popen[bytes]] = set()
+# so that none is missed between its start and its place in the set
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -176,14 +179,15 @@ def execute(folder: str, *, device_env: dict[str, str] | None = None) -> dict[st
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     environment = {**inherited, **limits, "PYTHONHASHSEED": "0", **(device_env or {})}
     with (path / LOG).open("ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "mlla.study.worker", str(path), WITH_PARENT],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-        _running.add(worker)
+        with _starting:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "mlla.study.worker", str(path), WITH_PARENT],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+            _running.add(worker)
         try:
             code = worker.wait()
         except BaseException:
@@ -198,8 +202,9 @@ def execute(folder: str, *, device_env: dict[str, str] | None = None) -> dict[st
 
 def stop_workers() -> None:
     """End the workers that wait in other threads of this process; their runs are interrupted."""
-    for worker in tuple(_running):
-        _stop(worker)
+    with _starting:
+        for worker in tuple(_running):
+            _stop(worker)
 
 
 def record_failure(folder: Path, error: str, traceback: str) -> None:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -60,17 +61,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train the run in a folder.
 
     Args:
-        arguments: The folder, and `--with-parent` if the process is to end with its input.
+        arguments: The folder, and `--with-parent` if the process is to end with its input; by
+            default those of the command line.
 
     Returns:
         The exit code: 0 done, 3 failed, 4 another process is at it, 130 interrupted.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    folder = Path(words[0]).absolute()
+    parser = ArgumentParser(prog="python -m mlla.study.worker", description="Train one run.")
+    parser.add_argument("folder", type=Path, help=f"a run folder, which holds {JOB}")
+    parser.add_argument(WITH_PARENT, action="store_true", help="end when the input ends")
+    given = parser.parse_args(arguments)
+    if not (given.folder / JOB).is_file():
+        parser.error(f"{given.folder} holds no {JOB}; `mlla compare` makes such folders")
     faulthandler.enable()
     signal.signal(signal.SIGTERM, _interrupt)
-    if WITH_PARENT in words[1:]:
+    if given.with_parent:
         threading.Thread(target=_end_with_input, daemon=True).start()
+    return work_on(given.folder.absolute())
+
+
+def work_on(folder: Path) -> int:
+    """Train the run in a folder, unless another process does.
+
+    Returns:
+        The exit code.
+    """
     try:
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
             return _attempt(folder)
