@@ -102,8 +102,7 @@ def make_arms(
 def _model_file(model: str) -> str:
     """Return a name with its suffix, or the whole path of a file."""
     # ultralytics takes seconds to import, and reading a finished study needs none of it
-    from mlla.yolo.config import model_config
-    from mlla.yolo.names import unscaled
+    from mlla.yolo.config import local_file, model_config
 
     path = Path(str(model).strip())
     if path.suffix == ".pt":
@@ -116,9 +115,7 @@ def _model_file(model: str) -> str:
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
     model_config(path)
-    stems = unscaled(path.stem)
-    local = any(path.with_name(f"{stem}{path.suffix}").is_file() for stem in stems)
-    return str(path.absolute()) if local else str(path)
+    return str(path if local_file(path) is None else path.absolute())
 
 
 def _plugged(baseline: Arm, item: str) -> Arm:

@@ -81,14 +81,32 @@ def model_config(model: str | Path | Config) -> Config:
     return {**config, "scale": scale, "yaml_file": str(path)}
 
 
-def _read_local(path: Path) -> Config | None:
+def local_file(model: str | Path) -> Path | None:
+    """Return the file of the user that a model is read from: that of the name, or without scale.
+
+    Args:
+        model: What `model_config` takes, with its suffix.
+
+    Returns:
+        `yolov8-own.yaml` for `yolov8n-own.yaml`, if there is no file of the longer name; None if
+        the model is a packaged or stock one.
+
+    Raises:
+        ValueError: If the file is not a model configuration.
+    """
+    path = Path(model)
     for stem in unscaled(path.stem):
         file = path.with_name(f"{stem}{path.suffix}")
-        if file.is_file():
-            config = _read(file)
-            if stem == path.stem or letter_in(path.stem, config.get("scales") or {}):
-                return config
+        if file.is_file() and (
+            stem == path.stem or letter_in(path.stem, _read(file).get("scales") or {})
+        ):
+            return file
     return None
+
+
+def _read_local(path: Path) -> Config | None:
+    file = local_file(path)
+    return None if file is None else _read(file)
 
 
 def _build(asked: Packaged, path: Path) -> Config:
