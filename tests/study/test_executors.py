@@ -154,22 +154,43 @@ def test_submitit_runs_them_in_processes_of_their_own(tmp_path):
 
 
 def slow(folder, *, device_env=None):
-    Path(folder, "begun").touch()
+    draft = Path(folder, "draft")
+    draft.write_text(str(os.getpid()))
+    draft.replace(Path(folder, "process"))
     time.sleep(600)
 
 
-def test_leaving_by_an_exception_cancels_the_jobs(tmp_path):
-    pytest.importorskip("submitit")
-    options = {"slurm_time": 5, "slurm_cluster": "local"}
-    before = time.monotonic()
-    executor = make_executor("slurm", CPU, options, folder=tmp_path)
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("slurm", {"slurm_time": 5, "slurm_cluster": "local"}),
+        pytest.param("ray", {"ray_num_cpus": 1}, marks=pytest.mark.slow),
+    ],
+)
+def test_leaving_by_an_exception_ends_the_jobs(kind, options, tmp_path):
+    pytest.importorskip({"slurm": "submitit", "ray": "ray"}[kind])
+    executor = make_executor(kind, CPU, options, folder=tmp_path)
     future = executor.submit(slow, str(tmp_path))
-    while not (tmp_path / "begun").exists():
+    while not (tmp_path / "process").exists():
         time.sleep(0.1)
+    process = int((tmp_path / "process").read_text())
+    # as train_runs does
+    future.cancel()
     with pytest.raises(KeyboardInterrupt), opened(executor):
         raise KeyboardInterrupt
-    assert future.cancelled()
-    assert time.monotonic() - before < 300
+    assert future.done()
+    deadline = time.monotonic() + 60
+    while is_alive(process):
+        assert time.monotonic() < deadline, "the job goes on"
+        time.sleep(0.1)
 
 
 def test_a_job_that_was_preempted_is_queued_again_as_it_was():

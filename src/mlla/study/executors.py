@@ -10,7 +10,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -204,21 +205,21 @@ class SlurmExecutor(Executor):
         """Send a call to the queue of the cluster."""
         job = self._submitit.submit(Requeued(function), *args, **kwargs)
         future: Future[Any] = Future()
+        # from now on only the cluster can take it back
+        future.set_running_or_notify_cancel()
         self._jobs[future] = job
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the jobs, or cancel all that are not finished, running ones included."""
-        if cancel_futures:
-            for future, job in list(self._jobs.items()):
-                if not future.done():
-                    job.cancel()
-                    future.cancel()
-        elif wait:
-            for future in list(self._jobs):
-                future.exception()
+        if wait and not cancel_futures:
+            futures.wait(self._jobs)
         self._stop.set()
         self._watcher.join()
+        for future, job in self._jobs.items():
+            if not future.done() and cancel_futures:
+                job.cancel()
+                future.set_exception(CancelledError("the job was cancelled"))
 
     def _watch(self) -> None:
         while not self._stop.wait(_POLL_S):
@@ -277,11 +278,10 @@ class RayExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the tasks, or end all that are not finished, running ones included."""
-        for future, reference in self._tasks.items():
-            if cancel_futures and not future.done():
-                self._ray.cancel(reference, force=True)
-            elif wait:
-                future.exception()
+        if wait and not cancel_futures:
+            futures.wait(self._tasks)
+        for reference in self._tasks.values() if cancel_futures else ():
+            self._ray.cancel(reference, force=True)
         self._ray.shutdown()
 
 
