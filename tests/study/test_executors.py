@@ -153,6 +153,26 @@ def test_submitit_runs_them_in_processes_of_their_own(tmp_path):
     assert list((tmp_path / "slurm").rglob("*.pkl")), "its files lie in the folder of the study"
 
 
+def test_slurm_is_asked_for_what_the_options_say(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    answers = {"sbatch": f"cat $1 > {tmp_path}/script; echo Submitted batch job 7", "srun": ":"}
+    for name, line in {**answers, "sacct": ":", "scancel": f"echo $1 > {tmp_path}/end"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    options = {"time": 240, "partition": "gpu", "gpus_per_node": 1, "cpus_per_task": 8}
+    options = {f"slurm_{key}": value for key, value in options.items()}
+    executor = make_executor("slurm", CPU, options, folder=tmp_path)
+    executor.submit(seen, "a")
+    script = (tmp_path / "script").read_text()
+    for part in ("partition=gpu", "time=240", "gpus-per-node=1", "cpus-per-task=8", "mlla"):
+        assert part in script
+    executor.shutdown(cancel_futures=True)
+    assert (tmp_path / "end").read_text() == "7\n"
+
+
 def slow(folder, *, device_env=None):
     draft = Path(folder, "draft")
     draft.write_text(str(os.getpid()))
