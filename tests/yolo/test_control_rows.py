@@ -146,8 +146,13 @@ def _around(number: float) -> range:
 # -- plugged in --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", ["conv_like_mlla", "conv_like_multiscale_attention"])
-@pytest.mark.parametrize("name", ["yolov8n", "yolo11n", "yolo12n", "yolo26n"])
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("yolov8n", "conv_like_multiscale_attention"),
+        *((name, "conv_like_mlla") for name in ("yolov8n", "yolo11n", "yolo12n", "yolo26n")),
+    ],
+)
 def test_the_controls_fit_every_family(
     stock_checkpoint: StockCheckpoint, name: str, block: str
 ) -> None:
