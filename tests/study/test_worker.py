@@ -24,6 +24,7 @@ from mlla.data import write_demo
 from mlla.study import worker
 from mlla.study.arms import Arm
 from mlla.study.ground_truth import read_ground_truth
+from mlla.study.private_settings import use_private_settings
 from mlla.study.run_folder import (
     epochs_done,
     execute,
@@ -186,7 +187,9 @@ def test_a_full_disk_is_told_and_what_was_trained_is_kept(
         code, folder = run_here()
     assert code == 3
     assert run_state(folder) == "failed"
-    assert "No space left on device" in failure_of(folder)["error"]
+    error = failure_of(folder)["error"]
+    assert "No space left on device" in error
+    assert f"free some space on the disk of {folder}, and the run goes on" in error
     assert "save_model" in failure_of(folder)["traceback"]
     last = capfd.readouterr().err.splitlines()[-1]
     assert last == f"failed: {failure_of(folder)['error']}"
@@ -262,7 +265,7 @@ def test_settings_of_the_user_are_copied_and_stay(
     for part in ("settings.json", "Ultralytics/settings.json", "Ultralytics/Arial.ttf"):
         (private_settings / part).parent.mkdir(exist_ok=True)
         (private_settings / part).write_text(part)
-    worker._use_private_settings(tmp_path / "copy")
+    use_private_settings(tmp_path / "copy")
     assert os.environ["YOLO_CONFIG_DIR"] == str(tmp_path / "copy")
     for part in ("settings.json", "Ultralytics/settings.json", "Ultralytics/Arial.ttf"):
         assert (tmp_path / "copy" / part).read_text() == part
@@ -276,7 +279,7 @@ def test_settings_are_found_where_ultralytics_keeps_them(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "Ultralytics").mkdir()
     (tmp_path / "Ultralytics" / "settings.json").write_text("mine")
-    worker._use_private_settings(tmp_path / "copy")
+    use_private_settings(tmp_path / "copy")
     # before 8.4 it does not look into a subfolder
     for part in ("settings.json", "Ultralytics/settings.json"):
         assert (tmp_path / "copy" / part).read_text() == "mine"

@@ -6,6 +6,7 @@ It goes on from wherever an earlier attempt stopped, and may be killed at any mo
 from __future__ import annotations
 
 import _thread
+import errno
 import faulthandler
 import gzip
 import io
@@ -30,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from mlla.study.arms import Arm
 from mlla.study.files import file_digest, read_json, write_json, write_whole
+from mlla.study.private_settings import use_private_settings
 from mlla.study.run_folder import (
     ATTEMPTS,
     BUSY_CODE,
@@ -54,6 +56,7 @@ LOCK_TIMEOUT_S = 60
 GRACE_S = 10
 PACKAGES = ("mlla", "ultralytics", "torch", "numpy", "hotcoco")
 NAMED_FILES = (JOB, "args.yaml", "results.csv", "seen.jsonl", "weights/best.pt", "weights/last.pt")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PRIVATE_SETTINGS = ".ultralytics"
 
 
@@ -101,7 +104,7 @@ def _attempt(folder: Path) -> int:
     try:
         _begin(folder)
         job = read_json(folder / JOB)
-        _use_private_settings(folder / _PRIVATE_SETTINGS)
+        use_private_settings(folder / _PRIVATE_SETTINGS)
         sys.path[:0] = job["arm"]["python_path"]
         _train(folder, job)
         _finish(folder, job)
@@ -110,6 +113,8 @@ def _attempt(folder: Path) -> int:
         return INTERRUPTED_CODE
     except (Exception, SystemExit) as error:
         line = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            line += f"; free some space on the disk of {folder}, and the run goes on"
         text = traceback.format_exc()
         try:
             record_failure(folder, line, text)
@@ -237,32 +242,6 @@ def _versions() -> dict[str, str]:
             # only the package that scores may be missing, and it does so later
             continue
     return found
-
-
-def _use_private_settings(private: Path) -> None:
-    """Let Ultralytics read a copy of the user's settings, which several processes would rewrite.
-
-    It keeps them in the folder that YOLO_CONFIG_DIR names, since 8.4 in a subfolder of it.
-    """
-    given = os.environ.get("YOLO_CONFIG_DIR")
-    root = Path(given).expanduser() if given else _default_settings_root()
-    nested = root / "Ultralytics"
-    for source, target in (
-        (nested, private / "Ultralytics"),
-        (root if given else nested, private),
-    ):
-        target.mkdir(parents=True, exist_ok=True)
-        for file in [*source.glob("settings.json"), *source.glob("*.ttf")]:
-            shutil.copyfile(file, target / file.name)
-    os.environ["YOLO_CONFIG_DIR"] = str(private)
-
-
-def _default_settings_root() -> Path:
-    if sys.platform == "win32":
-        return Path.home() / "AppData" / "Roaming"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
