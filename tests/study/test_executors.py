@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mlla.study import executors
-from mlla.study.executors import LocalExecutor, Requeued, choose_devices, make_executor, opened
+from mlla.study import devices, executors
+from mlla.study.cluster_executors import Requeued
+from mlla.study.devices import choose_devices
+from mlla.study.executors import LocalExecutor, make_executor, opened
 
 CPU = choose_devices("cpu", None)
 
@@ -49,7 +51,7 @@ def broken(folder, *, device_env=None):
 def test_every_run_at_a_time_has_a_device(
     device, workers, gpus, setting, environments, monkeypatch
 ):
-    monkeypatch.setattr(executors, "_cuda_devices", lambda: gpus)
+    monkeypatch.setattr(devices, "_cuda_devices", lambda: gpus)
     found = choose_devices(device, workers)
     assert found.setting == setting
     expected = [{"CUDA_VISIBLE_DEVICES": e} if isinstance(e, str) else e for e in environments]

@@ -17,15 +17,10 @@ from mlla.study.added_runs import add_runs
 from mlla.study.arms import Arm, make_arms
 from mlla.study.audit.added import read_existing_runs
 from mlla.study.dataset import StudyData, read_study_data, refuse_changed_images
-from mlla.study.executors import (
-    Devices,
-    check_executor,
-    choose_devices,
-    make_executor,
-    opened,
-)
+from mlla.study.devices import Devices, choose_devices
+from mlla.study.executors import check_executor, make_executor, opened
 from mlla.study.files import write_json
-from mlla.study.guards import FAILED, NOT_CHECKED, planned_guards, replaced
+from mlla.study.guards import planned_guards, replaced
 from mlla.study.out_folder import (
     default_folder,
     disk_need,
@@ -41,7 +36,7 @@ from mlla.study.request import as_words, check_choices, command_of, make_request
 from mlla.study.results import collect
 from mlla.study.run_folder import read_outcome, run_state
 from mlla.study.run_guards import finished_guards
-from mlla.study.seed_guard import judge_trials, trial_runs
+from mlla.study.seed_guard import check_seeds
 from mlla.study.settings import complete_settings
 from mlla.study.training_runs import Run, planned_runs, train_runs, unfinished
 
@@ -174,7 +169,7 @@ def compare(
         print(plan_text(plan, folder, num_done=num_done, where=where, disk_bytes=need), flush=True)
         if waiting:
             with _ready(executor, devices, options, folder) as ready:
-                plan = _check_seeds(plan, folder, ready)
+                plan = check_seeds(plan, folder, ready)
                 _train(plan, runs, waiting, ready, folder, language)
         results = _conclude(plan, runs, folder, runtimes=as_words(runtimes), language=language)
     print(f"report    {folder / 'report.html'}")
@@ -252,29 +247,6 @@ def _ready(
     except KeyboardInterrupt:
         print("\nmlla compare: stopped; the same command goes on", file=sys.stderr)
         raise
-
-
-def _check_seeds(plan: dict[str, Any], folder: Path, executor: Executor) -> dict[str, Any]:
-    """Find out by trial runs, once for a study, whether seeds are replications."""
-    states = {guard["name"]: guard["state"] for guard in plan["guards"]}
-    if states["seed_changes_result"] != NOT_CHECKED:
-        return plan
-    trials = trial_runs(plan, folder)
-    with Progress([Watched(run.label, run.folder) for run in trials], 1) as progress:
-        failures = train_runs(unfinished(trials), executor, progress)
-    if failures:
-        label, error = next(iter(failures.items()))
-        raise RuntimeError(
-            f"{label} failed, so the baseline does not train: {error}; "
-            f"{trials[0].folder.parent} has the logs"
-        )
-    guards = judge_trials(trials)
-    for guard in guards:
-        if guard["state"] == FAILED:
-            raise RuntimeError(f"{guard['en']} Nothing was trained")
-    plan = {**plan, "guards": replaced(plan["guards"], guards)}
-    write_plan(folder, plan)
-    return plan
 
 
 def _train(

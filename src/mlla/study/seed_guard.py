@@ -6,17 +6,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from mlla.study.dataset import read_lists, write_lists
-from mlla.study.guards import FAILED, PASSED, WARNING, Guard, guard
+from mlla.study.guards import FAILED, NOT_CHECKED, PASSED, WARNING, Guard, guard, replaced
+from mlla.study.plan import write_plan
+from mlla.study.progress import Progress, Watched
 from mlla.study.run_folder import Outcome, read_outcome
-from mlla.study.training_runs import Run, make_job
+from mlla.study.training_runs import Run, make_job, train_runs, unfinished
 
 # enough for several steps of the optimizer, and an order to differ in
 NUM_BATCHES, MIN_IMAGES, NUM_VALIDATION_IMAGES = 4, 16, 16
 _SEEDS = {"first": 0, "again": 0, "other": 1}
+
+
+def check_seeds(plan: dict[str, Any], out: Path, executor: Executor) -> dict[str, Any]:
+    """Find out by trial runs, once for a study, whether seeds are replications.
+
+    Args:
+        plan: The plan.
+        out: Folder of the study.
+        executor: Who works on the trial runs.
+
+    Returns:
+        The plan with the two guards, as it is now written.
+
+    Raises:
+        RuntimeError: If the baseline does not train, or seeds are no replications.
+    """
+    states = {one["name"]: one["state"] for one in plan["guards"]}
+    if states["seed_changes_result"] != NOT_CHECKED:
+        return plan
+    trials = trial_runs(plan, out)
+    with Progress([Watched(run.label, run.folder) for run in trials], 1) as progress:
+        failures = train_runs(unfinished(trials), executor, progress)
+    if failures:
+        label, error = next(iter(failures.items()))
+        raise RuntimeError(
+            f"{label} failed, so the baseline does not train: {error}; "
+            f"{trials[0].folder.parent} has the logs"
+        )
+    guards = judge_trials(trials)
+    for one in guards:
+        if one["state"] == FAILED:
+            raise RuntimeError(f"{one['en']} Nothing was trained")
+    plan = {**plan, "guards": replaced(plan["guards"], guards)}
+    write_plan(out, plan)
+    return plan
 
 
 def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
