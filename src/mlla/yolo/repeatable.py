@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,9 @@ class Repeatable:
         starts at the same moment would find half written.
         """
         data = Path(self.args.data)
-        with FileLock(data.with_name(f".{data.name}.lock")):
+        lock = FileLock(data.with_name(f".{data.name}.lock"))
+        # where nothing can be written, Ultralytics writes nothing
+        with lock if os.access(data.parent, os.W_OK) else nullcontext():
             return super().build_dataset(*args, **kwargs)  # type: ignore[misc]
 
     def resume_training(self, ckpt: Any) -> None:
@@ -141,9 +145,10 @@ class Repeatable:
             self._refuse_nan()
         elif event == "on_train_end" and RANK in (-1, 0):
             self._write_trained()
-        # loggers then go on with the record that they began
         going_on = event == "on_pretrain_routine_end" and self._resumed
-        self.args.resume = going_on or self.args.resume
+        if going_on:
+            # loggers then go on with the record that they began
+            self.args.resume = True
         super().run_callbacks(event)  # type: ignore[misc]
         if going_on:
             self.args.resume = False
