@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.comparison import Pair, compare_arms
-from mlla.study.matches import Matches
-from mlla.study.simulated import Truth, World, draw_study
-from mlla.study.statistics import Difference, difference, draw_images
-from mlla.study.verdict import Verdict
+from mlla.study.scoring.average_precision import average_precision, mean_average_precision
+from mlla.study.scoring.matches import Matches
+from mlla.study.statistics.comparison import Pair, compare_arms
+from mlla.study.statistics.difference import Difference, difference, draw_images
+from mlla.study.statistics.simulated import Truth, World, draw_study
+from mlla.study.statistics.verdict import Verdict
 
 RESULTS = Path(__file__).parent / "results.json"
 NUM_RESAMPLES, LEVEL = 200, 0.05

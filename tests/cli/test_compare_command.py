@@ -12,7 +12,7 @@ import pytest
 from mlla.cli import main
 from mlla.cli.arguments import UsageError
 from mlla.cli.compare import answer, read_arguments
-from mlla.study.run_folder import execute, prepare_run
+from mlla.study.runs.run_folder import execute, prepare_run
 
 MLLA = str(Path(sys.executable).with_name("mlla"))
 
@@ -103,7 +103,7 @@ def test_what_is_missing_is_asked_for(words, message, capsys):
 
 
 def test_help_names_every_argument_of_the_library(capsys):
-    from mlla.study.settings import OWN
+    from mlla.study.planning.settings import OWN
 
     assert main(["compare", "--help"]) == 0
     text = capsys.readouterr().out
@@ -181,7 +181,7 @@ def workers_of(study: Path) -> list[int]:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
         except (OSError, UnicodeDecodeError):
             continue
-        if "mlla.study.worker" in words and any(word.startswith(str(study)) for word in words):
+        if "mlla.study.runs.worker" in words and any(word.startswith(str(study)) for word in words):
             found.append(int(entry.name))
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from study_folder import drawn_detections
 
 from mlla.study.files import read_json, write_json
-from mlla.study.ground_truth import read_ground_truth
+from mlla.study.scoring.ground_truth import read_ground_truth
 
 HEADER = "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50(B),metrics/mAP50-95(B)"
 

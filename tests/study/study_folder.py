@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlla.data import write_demo
-from mlla.study.ground_truth import GroundTruth, read_ground_truth
+from mlla.study.scoring.ground_truth import GroundTruth, read_ground_truth
 
 IMGSZ, EPOCHS, NUM_SPARE_IMAGES = 96, 12, 16
 VERSIONS = {"mlla": "0.1.0", "ultralytics": "8.4.190", "torch": "2.15.0", "python": "3.11.7"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlla.study.arms import Arm, make_arms
+from mlla.study.planning.arms import Arm, make_arms
 
 GATE = """from torch import nn
 

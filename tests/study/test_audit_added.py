@@ -11,8 +11,8 @@ from run_folders import network, write_run
 
 from mlla.data import write_demo
 from mlla.study.audit import differences_from_plan, read_existing_runs, write_added_run
-from mlla.study.dataset import read_study_data
-from mlla.study.run_folder import read_outcome
+from mlla.study.planning.dataset import read_study_data
+from mlla.study.runs.run_folder import read_outcome
 
 SEEDS = [0, 1, 2, 3, 4]
 
@@ -165,8 +165,8 @@ def test_other_classes_are_refused(write, plan):
 
 def test_an_added_run_leaves_what_a_run_of_the_study_leaves(plan, data, tmp_path):
     pytest.importorskip("ultralytics")
-    from mlla.study.ground_truth import read_ground_truth
-    from mlla.study.predictions import predict
+    from mlla.study.scoring.ground_truth import read_ground_truth
+    from mlla.study.scoring.predictions import predict
     from mlla.yolo import YOLO
 
     torch.manual_seed(0)

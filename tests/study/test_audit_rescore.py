@@ -12,10 +12,10 @@ from study_folder import BASELINE, IDENTITY, PLUG_VARIANT, write_study_folder
 
 from mlla.data import write_demo
 from mlla.study.audit import audit
-from mlla.study.comparison import against_baseline, compare_arms
 from mlla.study.files import read_json
-from mlla.study.ground_truth import read_ground_truth
-from mlla.study.score import score
+from mlla.study.scoring.ground_truth import read_ground_truth
+from mlla.study.scoring.score import score
+from mlla.study.statistics.comparison import against_baseline, compare_arms
 
 ARMS = [BASELINE, PLUG_VARIANT, IDENTITY]
 
@@ -95,7 +95,7 @@ def detectors(tmp_path_factory):
 
 
 def test_weights_are_run_and_scored_as_the_library_scores_them(detectors):
-    from mlla.study.predictions import predict
+    from mlla.study.scoring.predictions import predict
     from mlla.yolo import YOLO
 
     report = audit(detectors / "runs", quiet=True)

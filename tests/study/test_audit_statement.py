@@ -11,8 +11,8 @@ from mlla.study.audit.claims import Claim, Figures, Spread
 from mlla.study.audit.finding import Finding, Weight
 from mlla.study.audit.rescored import Rescored
 from mlla.study.audit.statement import state
-from mlla.study.statistics import Difference
-from mlla.study.verdict import Needed, Verdict
+from mlla.study.statistics.difference import Difference
+from mlla.study.statistics.verdict import Needed, Verdict
 
 
 def claim(num_runs=(5, 5), p_value=0.008, smallest=0.0079, gain=0.05):

@@ -12,7 +12,10 @@ from filelock import FileLock
 from made_up_training import MadeUpTraining
 
 from mlla.data import write_demo
-from mlla.study import compare, compare_models, out_folder, seed_guard, training_runs
+from mlla.study import compare, compare_models
+from mlla.study.guards import seed_guard
+from mlla.study.planning import out_folder
+from mlla.study.runs import training_runs
 from mlla.yolo import start
 
 BUILT = {}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.comparison import Pair, against_baseline, compare_arms
-from mlla.study.matches import Matches
-from mlla.study.simulated import World, draw_run, draw_test_set
-from mlla.study.verdict import Verdict
+from mlla.study.scoring.matches import Matches
+from mlla.study.statistics.comparison import Pair, against_baseline, compare_arms
+from mlla.study.statistics.simulated import World, draw_run, draw_test_set
+from mlla.study.statistics.verdict import Verdict
 
 WORLD = World(seed_spread=0.02)
 Runs = dict[str, dict[int, Matches]]

@@ -15,10 +15,10 @@ pytest.importorskip("scipy")
 pytest.importorskip("ultralytics")
 from study_folder import BASELINE, IMGSZ, PLUG_VARIANT, write_study_folder
 
-from mlla.study import costs, latency
+from mlla.study.costs import latency, study_costs
+from mlla.study.costs.runtimes import check_runtimes, open_detector
 from mlla.study.files import read_json, write_json
 from mlla.study.results import collect
-from mlla.study.runtimes import check_runtimes, open_detector
 
 ARMS = (BASELINE, PLUG_VARIANT)
 
@@ -64,8 +64,8 @@ def test_what_was_measured_is_not_measured_again(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(costs, "checkpoint_size", fail)
-    monkeypatch.setattr(costs, "open_detector", fail)
+    monkeypatch.setattr(study_costs, "checkpoint_size", fail)
+    monkeypatch.setattr(study_costs, "open_detector", fail)
     assert [cost_of(study, arm) for arm in ARMS] == before
 
 
@@ -77,7 +77,7 @@ def test_other_conditions_are_measured_anew(study: Path, monkeypatch: pytest.Mon
         sizes.append(size_px)
         return lambda: None
 
-    monkeypatch.setattr(costs, "open_detector", opened)
+    monkeypatch.setattr(study_costs, "open_detector", opened)
     collect(study)
     assert sizes == []
     plan = read_json(study / "study.json")
@@ -86,7 +86,7 @@ def test_other_conditions_are_measured_anew(study: Path, monkeypatch: pytest.Mon
     try:
         collect(study)
         assert sizes == [64, 64]
-        monkeypatch.setattr(costs, "_device_name", lambda _: "another processor")
+        monkeypatch.setattr(study_costs, "_device_name", lambda _: "another processor")
         collect(study)
         assert sizes == [64] * 4
     finally:
@@ -104,7 +104,7 @@ def test_one_arm_that_cannot_be_measured_does_not_stop_the_others(
             raise RuntimeError("cannot be exported\nfor many reasons")
         return lambda: None
 
-    monkeypatch.setattr(costs, "open_detector", opened)
+    monkeypatch.setattr(study_costs, "open_detector", opened)
     baseline, variant = (cost_of(study, arm)["latency"]["torch"] for arm in ARMS)
     assert baseline["error"] is None
     assert baseline["median_ms"] >= 0
@@ -139,7 +139,7 @@ def test_runtimes_that_are_not_installed_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check_runtimes(["torch"])
-    monkeypatch.setattr("mlla.study.runtimes.find_spec", lambda _: None)
+    monkeypatch.setattr("mlla.study.costs.runtimes.find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"'openvino' needs .* pip install openvino"):
         check_runtimes(["torch", "openvino"])
     with pytest.raises(ValueError, match="runtimes='onnx' is unknown"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlla.study.curves import read_curves
+from mlla.study.scoring.curves import read_curves
 
 HEADER = (
     "epoch,time,train/box_loss,train/cls_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.disagreements import boxes_of, disagreements, objects_found
-from mlla.study.matches import Matches
+from mlla.study.scoring.disagreements import boxes_of, disagreements, objects_found
+from mlla.study.scoring.matches import Matches
 
 NUM_IMAGES = 4
 

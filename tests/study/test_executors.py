@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mlla.study import devices, executors
-from mlla.study.cluster_executors import Requeued
-from mlla.study.devices import choose_devices
-from mlla.study.executors import LocalExecutor, make_executor, opened
+from mlla.study.runs import devices, executors
+from mlla.study.runs.cluster_executors import Requeued
+from mlla.study.runs.devices import choose_devices
+from mlla.study.runs.executors import LocalExecutor, make_executor, opened
 
 CPU = choose_devices("cpu", None)
 

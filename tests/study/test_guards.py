@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mlla.study.dataset import StudyData
-from mlla.study.guards import NAMES, guard, planned_guards, replaced, seeds_guard
-from mlla.study.run_folder import Outcome
-from mlla.study.run_guards import finished_guards
-from mlla.study.split_leaks import SplitLeaks
+from mlla.study.guards.plan_guards import NAMES, guard, planned_guards, replaced, seeds_guard
+from mlla.study.guards.run_guards import finished_guards
+from mlla.study.planning.dataset import StudyData
+from mlla.study.planning.split_leaks import SplitLeaks
+from mlla.study.runs.run_folder import Outcome
 
 OPTIMIZER = {"optimizer": "AdamW", "lr0": 0.001, "momentum": 0.9, "weight_decay": 0, "epochs": 3}
 COUNTS = {"shared_with_baseline": 355, "baseline_tensors": 355}

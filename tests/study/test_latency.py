@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study import latency
-from mlla.study.latency import interleaved_seconds, latencies, median_with_interval
+from mlla.study.costs import latency
+from mlla.study.costs.latency import interleaved_seconds, latencies, median_with_interval
 
 
 class Clock:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from mlla.study.arms import Arm
-from mlla.study.plan import continued, read_plan, started, write_plan
-from mlla.study.plan_text import plan_text
-from mlla.study.request import check_choices, command_of, make_request
+from mlla.study.planning.arms import Arm
+from mlla.study.planning.plan import continued, read_plan, started, write_plan
+from mlla.study.planning.plan_text import plan_text
+from mlla.study.planning.request import check_choices, command_of, make_request
 
 BASELINE = Arm("yolov8n", "baseline", "yolov8n.yaml")
 VARIANT = Arm("yolov8n+mlla@neck", "variant", "yolov8n.yaml", "mlla", "neck", "zero")

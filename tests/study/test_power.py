@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.power import smallest_effect
-from mlla.study.statistics import Difference, difference, permutation_p_value
-from mlla.study.verdict import Verdict, judge
+from mlla.study.statistics.difference import Difference, difference, permutation_p_value
+from mlla.study.statistics.power import smallest_effect
+from mlla.study.statistics.verdict import Verdict, judge
 
 
 def study_like(num_runs: int, image_share: float) -> Difference:

@@ -11,9 +11,9 @@ pytest.importorskip("ultralytics")
 import torch
 
 from mlla.data import DataError
-from mlla.study.ground_truth import read_ground_truth
-from mlla.study.predictions import predict
-from mlla.study.score import score
+from mlla.study.scoring.ground_truth import read_ground_truth
+from mlla.study.scoring.predictions import predict
+from mlla.study.scoring.score import score
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_missing_split_is_named(dataset: Path) -> None:
 def test_a_split_without_objects_is_refused(dataset: Path) -> None:
     for file in (dataset.parent / "labels" / "test").iterdir():
         file.write_text("")
-    with pytest.raises(DataError, match="3 images and no labelled object"):
+    with pytest.raises(DataError, match="images but no labelled object"):
         read_ground_truth(dataset)
 
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from mlla.study import progress
-from mlla.study.progress import Progress, Watched, in_words
+from mlla.study.runs import progress
+from mlla.study.runs.progress import Progress, Watched, in_words
 
 
 class Terminal(io.StringIO):

@@ -14,9 +14,9 @@ pytest.importorskip("scipy")
 from study_folder import ARMS, BASELINE, IDENTITY, PLUG_VARIANT, write_study_folder
 
 from mlla.study.files import read_json, write_json
-from mlla.study.ground_truth import read_ground_truth
 from mlla.study.results import collect
-from mlla.study.score import score
+from mlla.study.scoring.ground_truth import read_ground_truth
+from mlla.study.scoring.score import score
 
 SEEDS, NUM_IMAGES = 5, 24
 CONVOLUTION = "yolov8n+conv_like_mlla@neck"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mlla.study import run_folder
 from mlla.study.files import file_digest, write_json
-from mlla.study.run_folder import (
+from mlla.study.runs import run_folder
+from mlla.study.runs.run_folder import (
     epochs_done,
     execute,
     prepare_run,
@@ -151,7 +151,7 @@ def test_a_complete_run_is_done(folder: Path, worker_does: Any) -> None:
     found = execute(str(folder), device_env={"CARD": "7"})
     assert found == {"folder": str(folder), "state": "done", "error": None}
     log = (folder / "log.txt").read_text()
-    assert log == f"said -m mlla.study.worker {folder} --with-parent with 2 threads on 7\n"
+    assert log == f"said -m mlla.study.runs.worker {folder} --with-parent with 2 threads on 7\n"
 
 
 @pytest.mark.parametrize(

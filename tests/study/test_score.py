@@ -11,12 +11,12 @@ pytest.importorskip("hotcoco")
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mlla.study.average_precision import (
+from mlla.study.scoring.average_precision import (
     average_precision,
     average_precision_reference,
     mean_average_precision,
 )
-from mlla.study.score import score
+from mlla.study.scoring.score import score
 
 CLASSES = ("scratch", "pit", "never there")
 

@@ -3,16 +3,16 @@
 import pytest
 
 from mlla.data import write_demo
-from mlla.study import seed_guard
-from mlla.study.arms import Arm
-from mlla.study.dataset import read_lists, read_study_data
-from mlla.study.executors import LocalExecutor, opened
-from mlla.study.guards import NAMES
-from mlla.study.progress import Progress, Watched
-from mlla.study.run_folder import Outcome
-from mlla.study.seed_guard import judge_trials, trial_runs
-from mlla.study.settings import complete_settings
-from mlla.study.training_runs import train_runs
+from mlla.study.guards import seed_guard
+from mlla.study.guards.plan_guards import NAMES
+from mlla.study.guards.seed_guard import judge_trials, trial_runs
+from mlla.study.planning.arms import Arm
+from mlla.study.planning.dataset import read_lists, read_study_data
+from mlla.study.planning.settings import complete_settings
+from mlla.study.runs.executors import LocalExecutor, opened
+from mlla.study.runs.progress import Progress, Watched
+from mlla.study.runs.run_folder import Outcome
+from mlla.study.runs.training_runs import train_runs
 
 
 @pytest.fixture

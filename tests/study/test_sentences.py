@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.comparison import NO_DIFFERENCE, Comparison, Pair
-from mlla.study.sentences import Text, points, sentence
-from mlla.study.statistics import Difference
-from mlla.study.verdict import Needed, Verdict
+from mlla.study.statistics.comparison import NO_DIFFERENCE, Comparison, Pair
+from mlla.study.statistics.difference import Difference
+from mlla.study.statistics.sentences import Text, points, sentence
+from mlla.study.statistics.verdict import Needed, Verdict
 
 NAN = float("nan")
 

@@ -6,12 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
-from mlla.study.average_precision import (
+from mlla.study.scoring.average_precision import (
     average_precision,
     average_precision_reference,
 )
-from mlla.study.simulated import World, draw_run, draw_test_set
-from mlla.study.statistics import (
+from mlla.study.statistics.difference import (
     Difference,
     difference,
     draw_images,
@@ -19,6 +18,7 @@ from mlla.study.statistics import (
     is_not_worse,
     permutation_p_value,
 )
+from mlla.study.statistics.simulated import World, draw_run, draw_test_set
 
 
 def test_compiled_and_plain_average_precision_agree() -> None:
@@ -35,7 +35,7 @@ def test_compiled_and_plain_average_precision_agree() -> None:
 
 def test_average_precision_by_hand() -> None:
     # one class, scores falling: hit, miss, hit; two objects. Precision 1 up to recall 0.5, then 2/3
-    from mlla.study.matches import Matches
+    from mlla.study.scoring.matches import Matches
 
     matches = Matches(
         np.array([0, 3]),

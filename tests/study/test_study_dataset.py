@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlla.data import DataError
 from mlla.data.data_yaml import label_path
-from mlla.study.dataset import read_lists, read_study_data, refuse_changed_images
+from mlla.study.planning.dataset import read_lists, read_study_data, refuse_changed_images
 
 BOX = "{cls} 0.5 0.5 0.4 0.4\n"
 
@@ -149,7 +149,7 @@ def test_leaks_between_given_splits_are_counted_and_named(dataset):
 def test_a_split_without_labels_is_refused(dataset):
     add_test_split(dataset, 500)
     (dataset / "labels/test/x500.txt").write_text("")
-    with pytest.raises(DataError, match=r"'test' of .* has 1 images and no labelled object"):
+    with pytest.raises(DataError, match=r"'test' of .* has images but no labelled object"):
         read(dataset)
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mlla.study import compare
-from mlla.study.settings import OPEN, OWN, REFUSED, complete_settings
+from mlla.study.planning.settings import OPEN, OWN, REFUSED, complete_settings
 from mlla.yolo.training_arguments import default_arguments
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.simulated import Truth, World
-from mlla.study.statistics import Difference
+from mlla.study.statistics.difference import Difference
+from mlla.study.statistics.simulated import Truth, World
 
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "validator"
 

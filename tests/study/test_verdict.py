@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.statistics import Difference
-from mlla.study.verdict import Needed, Verdict, judge, min_runs, needed
+from mlla.study.statistics.difference import Difference
+from mlla.study.statistics.verdict import Needed, Verdict, judge, min_runs, needed
 
 
 def interval(low: float, high: float) -> Difference:

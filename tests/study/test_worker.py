@@ -21,17 +21,17 @@ import torch
 from filelock import FileLock
 
 from mlla.data import write_demo
-from mlla.study import worker
-from mlla.study.arms import Arm
-from mlla.study.ground_truth import read_ground_truth
-from mlla.study.private_settings import use_private_settings
-from mlla.study.run_folder import (
+from mlla.study.planning.arms import Arm
+from mlla.study.runs import worker
+from mlla.study.runs.private_settings import use_private_settings
+from mlla.study.runs.run_folder import (
     epochs_done,
     execute,
     prepare_run,
     read_outcome,
     run_state,
 )
+from mlla.study.scoring.ground_truth import read_ground_truth
 
 EPOCHS, NUM_IMAGES = 3, 14
 BASELINE = Arm("yolov8n", "baseline", "yolov8n.yaml")
@@ -130,7 +130,7 @@ def test_the_folder_is_that_of_an_ordinary_run(finished: Path) -> None:
 
 
 def test_predictions_are_those_of_the_checkpoint(finished: Path, data: Path) -> None:
-    from mlla.study.predictions import predict
+    from mlla.study.scoring.predictions import predict
     from mlla.yolo import YOLO
 
     images = read_ground_truth(data, "val").images
@@ -290,7 +290,8 @@ def test_settings_are_found_where_ultralytics_keeps_them(
 
 
 def start_execute(folder: Path) -> subprocess.Popen[str]:
-    code = f"from mlla.study.run_folder import execute; print(execute({str(folder)!r})['state'])"
+    call = f"print(execute({str(folder)!r})['state'])"
+    code = f"from mlla.study.runs.run_folder import execute; {call}"
     command = [sys.executable, "-c", code]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 

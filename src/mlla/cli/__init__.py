@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mlla: interrupted", file=sys.stderr)
         return INTERRUPT_CODE
+    except BrokenPipeError:
+        # the reader, such as `head`, has all that it wanted; nothing more may be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (UsageError, OSError, ValueError, SyntaxError, RuntimeError, ImportError) as error:
         if os.environ.get("MLLA_TRACEBACK"):
             raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlla.study.comparison import Comparison, Pair, compare_arms
-from mlla.study.scored_runs import ArmRuns
-from mlla.study.sentences import sentence
-from mlla.study.statistics import is_not_worse
-from mlla.study.verdict import MIN_RUNS
+from mlla.study.scoring.scored_runs import ArmRuns
+from mlla.study.statistics.comparison import Comparison, Pair, compare_arms
+from mlla.study.statistics.difference import is_not_worse
+from mlla.study.statistics.sentences import sentence
+from mlla.study.statistics.verdict import MIN_RUNS
 
 # what claims to be better; the other kinds explain
 CLAIMS = ("variant", "added")

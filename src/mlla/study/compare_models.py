@@ -13,32 +13,38 @@ from pathlib import Path
 from typing import Any
 
 from mlla.data.data_yaml import read_data_yaml
-from mlla.study.added_runs import add_runs
-from mlla.study.arms import Arm, make_arms
 from mlla.study.audit.added import read_existing_runs
-from mlla.study.dataset import StudyData, read_study_data, refuse_changed_images
-from mlla.study.devices import Devices, choose_devices
-from mlla.study.executors import check_executor, make_executor, opened
 from mlla.study.files import write_json
-from mlla.study.guards import planned_guards, replaced
-from mlla.study.out_folder import (
+from mlla.study.guards.plan_guards import planned_guards, replaced
+from mlla.study.guards.run_guards import finished_guards
+from mlla.study.guards.seed_guard import check_seeds
+from mlla.study.planning.arms import Arm, make_arms
+from mlla.study.planning.dataset import StudyData, read_study_data, refuse_changed_images
+from mlla.study.planning.out_folder import (
     default_folder,
     disk_need,
     refuse_foreign_folder,
     refuse_small_disk,
     study_lock,
 )
-from mlla.study.plan import continued, read_plan, started, write_plan
-from mlla.study.plan_text import plan_text
-from mlla.study.progress import Progress, Watched
+from mlla.study.planning.plan import continued, read_plan, started, write_plan
+from mlla.study.planning.plan_text import plan_text
+from mlla.study.planning.request import (
+    as_words,
+    check_choices,
+    command_of,
+    make_request,
+    threads_of_each,
+)
+from mlla.study.planning.settings import complete_settings
 from mlla.study.report import write_report
-from mlla.study.request import as_words, check_choices, command_of, make_request, threads_of_each
 from mlla.study.results import collect
-from mlla.study.run_folder import read_outcome, run_state
-from mlla.study.run_guards import finished_guards
-from mlla.study.seed_guard import check_seeds
-from mlla.study.settings import complete_settings
-from mlla.study.training_runs import Run, planned_runs, train_runs, unfinished
+from mlla.study.runs.added_runs import add_runs
+from mlla.study.runs.devices import Devices, choose_devices
+from mlla.study.runs.executors import check_executor, make_executor, opened
+from mlla.study.runs.progress import Progress, Watched
+from mlla.study.runs.run_folder import read_outcome, run_state
+from mlla.study.runs.training_runs import Run, planned_runs, train_runs, unfinished
 
 GPU_LOADER_WORKERS = 4
 _PREFIXES = ("slurm_", "ray_")

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from mlla.study.answers import CLAIMS, answers, compare_study
-from mlla.study.arms import Arm
-from mlla.study.costs import study_costs
-from mlla.study.curves import read_curves
-from mlla.study.disagreements import boxes_of, disagreements
+from mlla.study.costs.runtimes import refuse_unknown
+from mlla.study.costs.study_costs import study_costs
 from mlla.study.files import read_json
-from mlla.study.ground_truth import GroundTruth, read_ground_truth
-from mlla.study.runtimes import refuse_unknown
-from mlla.study.scored_runs import ArmRuns, ScoredRun, read_runs
+from mlla.study.planning.arms import Arm
+from mlla.study.scoring.curves import read_curves
+from mlla.study.scoring.disagreements import boxes_of, disagreements
+from mlla.study.scoring.ground_truth import GroundTruth, read_ground_truth
+from mlla.study.scoring.scored_runs import ArmRuns, ScoredRun, read_runs
 
 
 def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[str, Any]:
@@ -57,6 +57,7 @@ def collect(out: str | Path, *, runtimes: Sequence[str] = ("torch",)) -> dict[st
         "scored": scored,
         "checkpoint": plan["checkpoint"],
         "settings": plan["settings"],
+        "pretrained": plan["pretrained"],
         "seeds": plan["seeds"],
         # seeds that were added after results had been seen
         "extensions": plan["extensions"],

@@ -24,7 +24,7 @@ from mlla.yolo.transfer import rename_rows
 
 
 class Design(Protocol):
-    """What an arm says about its network; see `mlla.study.arms.Arm`."""
+    """What an arm says about its network; see `mlla.study.planning.arms.Arm`."""
 
     @property
     def name(self) -> str: ...  # noqa: D102

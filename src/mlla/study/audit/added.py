@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from mlla.data import DataError
-from mlla.study.arms import Arm
 from mlla.study.audit.arguments import effective_arguments, rounds, unique
 from mlla.study.audit.checkpoint import Checkpoint
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import fingerprint
 from mlla.study.audit.read_runs import find_run_folders, read_run
 from mlla.study.audit.trust import refuse_foreign
-from mlla.study.dataset import read_lists, read_study_data
 from mlla.study.files import file_digest, write_json, write_whole
-from mlla.study.ground_truth import read_ground_truth
-from mlla.study.predictions import predict
-from mlla.study.run_folder import OUTCOME, PREDICTIONS
+from mlla.study.planning.arms import Arm
+from mlla.study.planning.dataset import read_lists, read_study_data
+from mlla.study.runs.run_folder import OUTCOME, PREDICTIONS
+from mlla.study.scoring.ground_truth import read_ground_truth
+from mlla.study.scoring.predictions import predict
 
 # of the arguments of a plan, those that no model of the arm can be blamed for
 _BUDGET = ("epochs", "imgsz", "batch", "optimizer", "lr0", "momentum", "weight_decay", "amp")

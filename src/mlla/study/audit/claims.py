@@ -11,7 +11,7 @@ import numpy as np
 
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import RunGroup
-from mlla.study.statistics import permutation_p_value
+from mlla.study.statistics.difference import permutation_p_value
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.rescored import Rescored
 from mlla.study.files import read_json
-from mlla.study.settings import OPEN
-from mlla.study.verdict import min_runs
+from mlla.study.planning.settings import OPEN
+from mlla.study.statistics.verdict import min_runs
 
 _SEEDS, _MOST_SEEDS = 5, 12
 # a published checkpoint: the model by name, its weights by pretrained=

@@ -13,7 +13,7 @@ import yaml
 from mlla.study.audit.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.results_csv import read_epochs
-from mlla.study.run_folder import JOB, OUTCOME
+from mlla.study.runs.run_folder import JOB, OUTCOME
 
 # folders that hold no runs to be compared
 _NOT_RUNS = {"probe", "weights"}

@@ -18,11 +18,11 @@ from mlla.study.audit.finding import Finding, Weight
 from mlla.study.audit.grouping import RunGroup
 from mlla.study.audit.rescored import Rescored, compare_scored, corrected
 from mlla.study.audit.trust import refuse_foreign
-from mlla.study.ground_truth import GroundTruth, read_ground_truth
-from mlla.study.matches import Matches
-from mlla.study.predictions import predict
-from mlla.study.run_folder import PREDICTIONS
-from mlla.study.score import score
+from mlla.study.runs.run_folder import PREDICTIONS
+from mlla.study.scoring.ground_truth import GroundTruth, read_ground_truth
+from mlla.study.scoring.matches import Matches
+from mlla.study.scoring.predictions import predict
+from mlla.study.scoring.score import score
 
 
 @dataclass

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.comparison import MARGIN, NUM_RESAMPLES
-from mlla.study.ground_truth import GroundTruth
-from mlla.study.matches import Matches
-from mlla.study.statistics import (
+from mlla.study.scoring.average_precision import average_precision, mean_average_precision
+from mlla.study.scoring.ground_truth import GroundTruth
+from mlla.study.scoring.matches import Matches
+from mlla.study.statistics.comparison import MARGIN, NUM_RESAMPLES
+from mlla.study.statistics.difference import (
     Difference,
     difference,
     draw_images,
     holm,
     permutation_p_value,
 )
-from mlla.study.verdict import Needed, Verdict, judge, needed
+from mlla.study.statistics.verdict import Needed, Verdict, judge, needed
 
 
 @dataclass(frozen=True)

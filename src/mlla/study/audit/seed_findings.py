@@ -8,7 +8,7 @@ from mlla.study.audit.arguments import has_cuda
 from mlla.study.audit.case import Case
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
-from mlla.study.verdict import MIN_RUNS
+from mlla.study.statistics.verdict import MIN_RUNS
 
 # before this release, loader workers drew the same random numbers whatever the seed
 SEEDED_SINCE = (8, 4, 124)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mlla.study.audit.claims import Claim, Spread
 from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.rescored import Rescored
-from mlla.study.comparison import MARGIN
-from mlla.study.verdict import MIN_RUNS, Verdict
+from mlla.study.statistics.comparison import MARGIN
+from mlla.study.statistics.verdict import MIN_RUNS, Verdict
 
 _LEVEL = 0.05
 # nothing more has to be trained to say this

@@ -10,12 +10,20 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from mlla.study.dataset import read_lists, write_lists
-from mlla.study.guards import FAILED, NOT_CHECKED, PASSED, WARNING, Guard, guard, replaced
-from mlla.study.plan import write_plan
-from mlla.study.progress import Progress, Watched
-from mlla.study.run_folder import Outcome, read_outcome
-from mlla.study.training_runs import Run, make_job, train_runs, unfinished
+from mlla.study.guards.plan_guards import (
+    FAILED,
+    NOT_CHECKED,
+    PASSED,
+    WARNING,
+    Guard,
+    guard,
+    replaced,
+)
+from mlla.study.planning.dataset import read_lists, write_lists
+from mlla.study.planning.plan import write_plan
+from mlla.study.runs.progress import Progress, Watched
+from mlla.study.runs.run_folder import Outcome, read_outcome
+from mlla.study.runs.training_runs import Run, make_job, train_runs, unfinished
 
 # enough for several steps of the optimizer, and an order to differ in
 NUM_BATCHES, MIN_IMAGES, NUM_VALIDATION_IMAGES = 4, 16, 16

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mlla.study.plan import PLAN
-from mlla.study.training_runs import Run
+from mlla.study.planning.plan import PLAN
+from mlla.study.runs.training_runs import Run
 
 LOCK = ".lock"
 # per parameter: weights, averages and the state of the optimizer, each also as a draft; then the

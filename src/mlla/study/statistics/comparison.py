@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.matches import Matches
-from mlla.study.power import smallest_effect
-from mlla.study.statistics import (
+from mlla.study.scoring.average_precision import average_precision, mean_average_precision
+from mlla.study.scoring.matches import Matches
+from mlla.study.statistics.difference import (
     Difference,
     difference,
     difference_without_spread,
@@ -19,7 +18,8 @@ from mlla.study.statistics import (
     holm,
     permutation_p_value,
 )
-from mlla.study.verdict import Needed, Verdict, judge, needed
+from mlla.study.statistics.power import smallest_effect
+from mlla.study.statistics.verdict import Needed, Verdict, judge, needed
 
 NUM_RESAMPLES = 2000
 # half a point of AP

@@ -181,7 +181,7 @@ def execute(folder: str, *, device_env: dict[str, str] | None = None) -> dict[st
     with (path / LOG).open("ab") as log:
         with _starting:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "mlla.study.worker", str(path), WITH_PARENT],
+                [sys.executable, "-m", "mlla.study.runs.worker", str(path), WITH_PARENT],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from mlla.study.cluster_executors import RayExecutor, SlurmExecutor
-from mlla.study.devices import Devices
-from mlla.study.run_folder import stop_workers
+from mlla.study.runs.cluster_executors import RayExecutor, SlurmExecutor
+from mlla.study.runs.devices import Devices
+from mlla.study.runs.run_folder import stop_workers
 
 NAMES = ("local", "slurm", "ray")
 _PACKAGES = {"slurm": "submitit", "ray": "ray"}

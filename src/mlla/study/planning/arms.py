@@ -99,6 +99,15 @@ def make_arms(
     return arms
 
 
+def search_blocks_in(folders: Sequence[str]) -> None:
+    """Let checkpoints find the blocks of the user in these folders."""
+    if folders:
+        from mlla.yolo.user_block import make_importable
+
+        for folder in folders:
+            make_importable(folder)
+
+
 def _model_file(model: str) -> str:
     """Return a name with its suffix, or the whole path of a file."""
     # ultralytics takes seconds to import, and reading a finished study needs none of it

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mlla.study.statistics import Difference
+from mlla.study.statistics.difference import Difference
 
 # with three runs an arm even the clearest result has a permutation p-value of 0.1
 MIN_RUNS = 4

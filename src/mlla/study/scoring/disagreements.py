@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mlla.study.matches import Matches
+from mlla.study.scoring.matches import Matches
 
 # what prediction shows by default
 CONFIDENCE = 0.25

@@ -1,4 +1,4 @@
-"""Trains one run in a process of its own: `python -m mlla.study.worker RUN_FOLDER`.
+"""Trains one run in a process of its own: `python -m mlla.study.runs.worker RUN_FOLDER`.
 
 It goes on from wherever an earlier attempt stopped, and may be killed at any moment.
 """
@@ -29,10 +29,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mlla.study.arms import Arm
 from mlla.study.files import file_digest, read_json, write_json, write_whole
-from mlla.study.private_settings import use_private_settings
-from mlla.study.run_folder import (
+from mlla.study.planning.arms import Arm, search_blocks_in
+from mlla.study.runs.private_settings import use_private_settings
+from mlla.study.runs.run_folder import (
     ATTEMPTS,
     BUSY_CODE,
     DONE_CODE,
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 3 failed, 4 another process is at it, 130 interrupted.
     """
-    parser = ArgumentParser(prog="python -m mlla.study.worker", description="Train one run.")
+    parser = ArgumentParser(prog="python -m mlla.study.runs.worker", description="Train one run.")
     parser.add_argument("folder", type=Path, help=f"a run folder, which holds {JOB}")
     parser.add_argument(WITH_PARENT, action="store_true", help="end when the input ends")
     given = parser.parse_args(arguments)
@@ -105,7 +105,7 @@ def _attempt(folder: Path) -> int:
         _begin(folder)
         job = read_json(folder / JOB)
         use_private_settings(folder / _PRIVATE_SETTINGS)
-        sys.path[:0] = job["arm"]["python_path"]
+        search_blocks_in(job["arm"]["python_path"])
         _train(folder, job)
         _finish(folder, job)
     except KeyboardInterrupt:
@@ -220,8 +220,8 @@ def _finish(folder: Path, job: dict[str, Any]) -> None:
 
 
 def _write_predictions(folder: Path, job: dict[str, Any]) -> None:
-    from mlla.study.ground_truth import read_ground_truth
-    from mlla.study.predictions import predict
+    from mlla.study.scoring.ground_truth import read_ground_truth
+    from mlla.study.scoring.predictions import predict
     from mlla.yolo import YOLO
 
     images = read_ground_truth(job["data"], job["scored"]).images

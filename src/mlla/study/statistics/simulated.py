@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.average_precision import average_precision, mean_average_precision
-from mlla.study.matches import Matches
+from mlla.study.scoring.average_precision import average_precision, mean_average_precision
+from mlla.study.scoring.matches import Matches
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 BASELINE_SKILL = 0.3

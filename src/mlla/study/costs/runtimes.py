@@ -49,15 +49,6 @@ def check_runtimes(runtimes: Sequence[str]) -> None:
             )
 
 
-def search_blocks_in(folders: Sequence[str]) -> None:
-    """Let checkpoints find the blocks of the user in these folders."""
-    if folders:
-        from mlla.yolo.user_block import make_importable
-
-        for folder in folders:
-            make_importable(folder)
-
-
 def open_detector(
     runtime: str, checkpoint: Path, *, size_px: int, device: str, num_threads: int
 ) -> Callable[[], object]:

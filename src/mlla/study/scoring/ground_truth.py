@@ -78,7 +78,7 @@ def read_ground_truth(data_yaml: str | Path, split: str = "test") -> GroundTruth
             )
     if not annotations:
         raise DataError(
-            f"the split {split!r} of {data_yaml} has {len(images)} images and no labelled object, "
+            f"the split {split!r} of {data_yaml} has images but no labelled object, "
             "so nothing can be scored on it; label it, or choose another split"
         )
     categories = [{"id": index, "name": name} for index, name in enumerate(dataset.names)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlla.study.matches import Matches
+from mlla.study.scoring.matches import Matches
 
 # as the evaluators of COCO place them
 RECALLS = np.linspace(0.0, 1.0, 101)

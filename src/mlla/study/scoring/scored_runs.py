@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlla.study.arms import Arm
 from mlla.study.files import read_json
-from mlla.study.ground_truth import GroundTruth
-from mlla.study.run_folder import FAILURE, OUTCOME, PREDICTIONS, Outcome, read_outcome
-from mlla.study.score import Score, score
+from mlla.study.planning.arms import Arm
+from mlla.study.runs.run_folder import FAILURE, OUTCOME, PREDICTIONS, Outcome, read_outcome
+from mlla.study.scoring.ground_truth import GroundTruth
+from mlla.study.scoring.score import Score, score
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlla.study.dataset import StudyData
-from mlla.study.verdict import min_runs
+from mlla.study.planning.dataset import StudyData
+from mlla.study.statistics.verdict import min_runs
 
 Guard = dict[str, Any]
 PASSED, WARNING, FAILED, NOT_CHECKED = "passed", "warning", "failed", "not checked"

@@ -8,11 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mlla.study.costs.latency import interleaved_seconds, latencies
+from mlla.study.costs.runtimes import RUNTIMES, open_detector, refuse_unknown
 from mlla.study.files import file_digest, read_json, write_json
-from mlla.study.latency import interleaved_seconds, latencies
-from mlla.study.runtimes import RUNTIMES, open_detector, refuse_unknown, search_blocks_in
-from mlla.study.scored_runs import ScoredRun
-from mlla.study.size import checkpoint_size
+from mlla.study.planning.arms import search_blocks_in
+from mlla.study.scoring.scored_runs import ScoredRun
+from mlla.study.scoring.size import checkpoint_size
 
 COSTS = "costs.json"
 _NO_SIZE: dict[str, Any] = {"gflops": None, "gflops_torch": None, "gflops_disagree": False}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlla.study.matches import Matches, matches_from_evaluation
+from mlla.study.scoring.matches import Matches, matches_from_evaluation
 
 # no area limit, and the hundred best detections of an image, as AP is defined
 _EVERY_AREA, _MAX_DETECTIONS = [0.0, 1e10], 100

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mlla.study.arms import Arm
 from mlla.study.files import file_digest
+from mlla.study.planning.arms import Arm
 
 LANGUAGES = ("en", "zh")
 # where nobody says how many processors a run has on a cluster
@@ -31,7 +31,7 @@ def check_choices(arguments: Mapping[str, Any]) -> None:
         FileNotFoundError: If there are no such weights.
         ModuleNotFoundError: If a runtime is not installed.
     """
-    from mlla.study.runtimes import check_runtimes
+    from mlla.study.costs.runtimes import check_runtimes
 
     seeds, margin = arguments["seeds"], arguments["margin"]
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:

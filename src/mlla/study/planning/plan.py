@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlla.study.files import read_json, write_json
-from mlla.study.guards import replaced, seeds_guard
+from mlla.study.guards.plan_guards import replaced, seeds_guard
 
 PLAN = "study.json"
 # results of two versions of these are not comparable

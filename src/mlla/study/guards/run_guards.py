@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlla.study.guards import FAILED, PASSED, Guard, guard
-from mlla.study.plan import DECISIVE
-from mlla.study.run_folder import Outcome
+from mlla.study.guards.plan_guards import FAILED, PASSED, Guard, guard
+from mlla.study.planning.plan import DECISIVE
+from mlla.study.runs.run_folder import Outcome
 
 
 def finished_guards(plan: Mapping[str, Any], outcomes: Sequence[Outcome]) -> list[Guard]:

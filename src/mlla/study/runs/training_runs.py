@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlla.study.arms import Arm
-from mlla.study.progress import Progress
-from mlla.study.run_folder import (
+from mlla.study.planning.arms import Arm
+from mlla.study.runs.progress import Progress
+from mlla.study.runs.run_folder import (
     execute,
     num_attempts,
     prepare_run,

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from mlla.study.statistics import Difference
+from mlla.study.statistics.difference import Difference
 
 NUM_STUDIES = 1000
 # beyond this many runs the permutation test is practically that of Student

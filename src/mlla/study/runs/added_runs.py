@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlla.study.audit.added import AddedArm, differences_from_plan, write_added_run
-from mlla.study.guards import PASSED, WARNING, Guard, guard, replaced
-from mlla.study.run_folder import run_state
+from mlla.study.guards.plan_guards import PASSED, WARNING, Guard, guard, replaced
+from mlla.study.runs.run_folder import run_state
 
 
 def add_runs(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlla.study.comparison import Comparison
-from mlla.study.verdict import MAX_IMAGES_FACTOR, MAX_RUNS, MIN_RUNS, Verdict, min_runs
+from mlla.study.statistics.comparison import Comparison
+from mlla.study.statistics.verdict import MAX_IMAGES_FACTOR, MAX_RUNS, MIN_RUNS, Verdict, min_runs
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _finding(found: Comparison, margin: float, num_images: int) -> Text:
             Text(
                 f"{arm} beside {against}: figures but no verdict, since {seeds} "
                 f"seed{'s' * (seeds > 1)} an arm cannot carry one:",
-                f"{arm} 与 {against}：只给出数字，不下结论，因为每组 {seeds} 个种子"
+                f"{arm} 与 {against}：只给出数字，不下结论，因为每个方案 {seeds} 个种子"
                 "不足以支持结论：",
             )
             + beside
@@ -148,7 +148,7 @@ def _why_open(found: Comparison, least: str) -> Text:
         return Text(
             f"With {found.num_claims} arms to judge, {len(found.seeds)} seeds can never pass the "
             f"permutation test; {fewest} can.",
-            f"需要同时判断 {found.num_claims} 个改动时，{len(found.seeds)} 个种子永远无法通过置换"
+            f"需要同时判断 {found.num_claims} 个方案时，{len(found.seeds)} 个种子永远无法通过置换"
             f"检验，至少需要 {fewest} 个。",
         )
     if gap.low > 0:
@@ -171,11 +171,11 @@ def _decided_by(found: Comparison) -> Text:
         return Text(
             f"Neither {MAX_RUNS} seeds an arm nor {MAX_IMAGES_FACTOR} times as many images alone "
             "would decide it; it takes more of both.",
-            f"单靠每组 {MAX_RUNS} 个种子，或单靠 {MAX_IMAGES_FACTOR} 倍的图像都不够，"
+            f"单靠每个方案 {MAX_RUNS} 个种子，或单靠 {MAX_IMAGES_FACTOR} 倍的图像都不够，"
             "两者都需要增加。",
         )
     en = [f"{runs} seeds an arm"] * (runs is not None)
-    zh = [f"每组 {runs} 个种子"] * (runs is not None)
+    zh = [f"每个方案 {runs} 个种子"] * (runs is not None)
     if images is not None:
         en.append(f"{images} scored images")
         zh.append(f"{images} 张评测图像")
@@ -281,7 +281,7 @@ def _missing(seeds: list[int]) -> Text:
     return Text(
         f"Left out, since not both arms have finished them: seed{'s' * (len(seeds) > 1)} "
         f"{numbers}.",
-        f"未计入种子 {numbers}，因为并非两组都已完成。",
+        f"未计入种子 {numbers}，因为并非两个方案都已完成。",
     )
 
 

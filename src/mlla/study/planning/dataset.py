@@ -17,7 +17,7 @@ from mlla.data.grouped_split import deal_groups, join_groups
 from mlla.data.layout import SPLITS
 from mlla.data.yolo_labels import parse_label_line, read_label_lines
 from mlla.study.files import file_digest, write_whole
-from mlla.study.split_leaks import SplitLeaks, find_leaks, find_pairs
+from mlla.study.planning.split_leaks import SplitLeaks, find_leaks, find_pairs
 
 SPLIT_SEED = 0
 
@@ -114,15 +114,15 @@ def read_study_data(
     }
     if test is not None and "test" in lists:
         raise DataError(
-            f"test={test:g}: {path} has a test split of {len(lists['test'])} images; leave out "
-            "test=, or remove the key `test:` from the file"
+            f"test={test:g}: {path} has a test split already; leave out test=, or "
+            "remove the key `test:` from the file"
         )
     for split in lists:
         # val chooses the checkpoint even where test is scored
         if not report.splits[split].boxes.total():
             raise DataError(
-                f"the split {split!r} of {path} has {len(lists[split])} images and no labelled "
-                "object, so nothing can be learnt from it or scored on it; label it, or remove it "
+                f"the split {split!r} of {path} has images but no labelled object, "
+                "so nothing can be learnt from it or scored on it; label it, or remove it "
                 "and make a test split with test=0.2"
             )
     digests = {image: file_digest(image) for images in lists.values() for image in images}

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from mlla.study.run_folder import epochs_done
+from mlla.study.runs.run_folder import epochs_done
 
 _MAX_LINES = 8
 

@@ -1,0 +1,1 @@
+"""Trainings: a folder and a process each, on this machine or others."""

@@ -1,0 +1,1 @@
+"""From weights to average precision: predictions, matches, scores of each run."""
