@@ -32,12 +32,12 @@ lint: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --python $(BIN)/python -e ".[yolo,export,study,dev]"
+	$(BIN)/uv pip install --python $(BIN)/python -e ".[yolo,export,study,train,segmentation,dev]"
 	touch $@
 
 .venv-oldest/ready: pyproject.toml .venv/ready
 	$(BIN)/uv venv --allow-existing --python $(PYTHON) .venv-oldest
-	$(BIN)/uv pip install --python $(OLDEST)/python -e ".[yolo,export,study,dev]" $(OLDEST_PINS)
+	$(BIN)/uv pip install --python $(OLDEST)/python -e ".[yolo,export,study,train,segmentation,dev]" $(OLDEST_PINS)
 	touch $@
 
 clean:
