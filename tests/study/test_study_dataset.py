@@ -173,5 +173,5 @@ def test_a_share_that_is_none_is_refused(dataset, share, message):
 
 def test_a_second_test_split_is_refused(dataset):
     add_test_split(dataset, 500)
-    with pytest.raises(DataError, match="has a has a test split already; leave out test="):
+    with pytest.raises(DataError, match="has a test split already; leave out test="):
         read(dataset, test=0.2)
