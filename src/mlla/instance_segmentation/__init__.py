@@ -1,0 +1,1 @@
+"""Mask R-CNN on MLLA: COCO in, box and mask scores out."""

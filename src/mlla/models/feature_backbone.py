@@ -1,0 +1,107 @@
+"""Any timm model as the backbone of a dense predictor, and the weights of a classifier in it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import nn
+
+from mlla.models.mlla import MLLA
+from mlla.models.published_weights import load_published
+from mlla.models.weights_folder import read_weights
+
+_STRIDES = (4, 8, 16, 32)
+# as the authors call it, and as this package does
+_FIRST_STAGE_NORM = re.compile(r"(^|\.)(norm0|stage_norms\.0)\.weight$")
+
+
+def create_feature_backbone(name: str, **options: Any) -> nn.Module:
+    """Build a backbone that returns four maps (B, C, H, W) at strides 4, 8, 16 and 32.
+
+    MLLA is built as its authors' detection backbone, with a layer norm on every output.
+
+    Args:
+        name: A name that `timm.create_model` knows.
+        options: Further arguments of that model, such as `drop_path_rate=0.1`.
+
+    Returns:
+        timm's wrapper; the widths of the maps are `feature_info.channels()`, the model itself is
+        `model`.
+
+    Raises:
+        ValueError: If timm does not know the name, the model does not take an option, or it has
+            no map at one of the strides.
+    """
+    if not timm.is_model(name):
+        raise ValueError(
+            f"model={name!r} is no name that timm knows; try mlla_tiny, mlla_small, mlla_base or "
+            "another of timm.list_models()"
+        )
+    is_mlla = name.startswith(("mlla_", "mila_"))
+    # both give (B, C, H, W), whatever the order inside
+    options |= {"stage_norm": True} if is_mlla else {"feature_cls": "getter"}
+    try:
+        backbone = timm.create_model(name, pretrained=False, features_only=True, **options)
+        strides = backbone.feature_info.reduction()
+        if strides != list(_STRIDES) and set(_STRIDES) <= set(strides):
+            indices = [strides.index(stride) for stride in _STRIDES]
+            backbone = timm.create_model(
+                name, pretrained=False, features_only=True, out_indices=indices, **options
+            )
+    except TypeError as error:
+        raise ValueError(
+            f"model={name!r} cannot be built with {options}: {error}; leave out what it does not "
+            "take"
+        ) from error
+    if backbone.feature_info.reduction() != list(_STRIDES):
+        raise ValueError(
+            f"model={name!r} has maps at strides {strides}; strides {list(_STRIDES)} are needed"
+        )
+    return backbone
+
+
+def load_backbone_weights(backbone: nn.Module, source: str | Path) -> None:
+    """Load the weights of a classifier, or of a detection backbone, completely or not at all.
+
+    Args:
+        backbone: What `create_feature_backbone` made.
+        source: A file of the authors, or of timm, or a folder that `save_pretrained` wrote. The
+            norms of the stages, which classifiers do not have, keep the values they have.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a weight of the backbone is missing or of another shape.
+    """
+    network = backbone.model
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"weights={str(source)!r} does not exist")
+    if isinstance(network, MLLA):
+        content = (
+            read_weights(path)[1]
+            if path.is_dir()
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        keep = () if _has_stage_norms(content) else ("stage_norms",)
+        load_published(network, content, keep=keep)
+        return
+    tensors = read_weights(path)[1] if path.is_dir() else load_state_dict(str(path))
+    own = network.state_dict()
+    faults = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    if faults:
+        raise ValueError(
+            f"weights={str(source)!r} does not fit: {', '.join(faults[:5])}"
+            f"{', ...' if len(faults) > 5 else ''} of the model missing or of another shape there"
+        )
+    network.load_state_dict({name: tensors[name] for name in own})
+
+
+def _has_stage_norms(checkpoint: Mapping[str, Any]) -> bool:
+    for wrapper in ("model", "state_dict"):
+        if isinstance(checkpoint.get(wrapper), Mapping):
+            checkpoint = checkpoint[wrapper]
+    return any(_FIRST_STAGE_NORM.search(name) for name in checkpoint)
