@@ -2,7 +2,8 @@
 
 from mlla.models import timm_entrypoints as timm_entrypoints
 from mlla.models.mlla import MLLA
+from mlla.models.pretrained import from_pretrained, save_pretrained
 from mlla.models.published_weights import load_published
 from mlla.models.vm_unet import VMUNet
 
-__all__ = ["MLLA", "VMUNet", "load_published"]
+__all__ = ["MLLA", "VMUNet", "from_pretrained", "load_published", "save_pretrained"]
