@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from mlla.study.scoring.average_precision import average_precision, mean_average_precision
 from mlla.study.scoring.matches import Matches
 from mlla.study.statistics.comparison import Pair, compare_arms
 from mlla.study.statistics.difference import Difference, difference, draw_images
@@ -70,39 +69,42 @@ class Scores:
     resampled: list[np.ndarray]
     # the second arm on other resamples than the first
     unpaired: np.ndarray
+    num_images: int
 
 
 def score_study(runs: Mapping[str, Mapping[int, Matches]], number: int) -> Scores:
     """Score a study of two arms."""
     first, second = (list(arm.values()) for arm in runs.values())
-    num_images = first[0].objects.shape[1]
+    num_images = first[0].num_images
     everything = np.ones((1, num_images), dtype=np.int64)
     copies, others = (
         draw_images(num_images, NUM_RESAMPLES, seed=2 * number + part) for part in (0, 1)
     )
 
     def scores(arm: list[Matches], copies: np.ndarray) -> np.ndarray:
-        tables = (average_precision(one, copies) for one in arm)
-        return np.stack([mean_average_precision(table) for table in tables], axis=1)
+        return np.stack([one.scores(copies) for one in arm], axis=1)
 
     return Scores(
         [scores(arm, everything)[0] for arm in (first, second)],
         [scores(arm, copies) for arm in (first, second)],
         scores(second, others),
+        num_images,
     )
 
 
 def right(scores: Scores) -> Difference:
-    return difference(*scores.full, *scores.resampled)
+    return difference(*scores.full, *scores.resampled, num_images=scores.num_images)
 
 
 def each_arm_has_images_of_its_own(scores: Scores) -> Difference:
-    return difference(*scores.full, scores.resampled[0], scores.unpaired)
+    return difference(
+        *scores.full, scores.resampled[0], scores.unpaired, num_images=scores.num_images
+    )
 
 
 def images_are_not_resampled(scores: Scores) -> Difference:
     still = [np.tile(full, (2, 1)) for full in scores.full]
-    return difference(*scores.full, *still)
+    return difference(*scores.full, *still, num_images=scores.num_images)
 
 
 def seeds_are_left_out(scores: Scores) -> Difference:
@@ -111,12 +113,14 @@ def seeds_are_left_out(scores: Scores) -> Difference:
         np.repeat(part.mean(axis=1, keepdims=True), part.shape[1], axis=1)
         for part in scores.resampled
     ]
-    return difference(*means, *resampled)
+    return difference(*means, *resampled, num_images=scores.num_images)
 
 
 def runs_are_counted_twice(scores: Scores) -> Difference:
     twice = [np.tile(full, 2) for full in scores.full]
-    return difference(*twice, *(np.tile(part, (1, 2)) for part in scores.resampled))
+    return difference(
+        *twice, *(np.tile(part, (1, 2)) for part in scores.resampled), num_images=scores.num_images
+    )
 
 
 FAULTS = (

@@ -24,7 +24,7 @@ def claim(num_runs=(5, 5), p_value=0.008, smallest=0.0079, gain=0.05):
 
 
 def rescored(verdict, low=0.01, high=0.09, split="test"):
-    gap = Difference((low + high) / 2, low, high, 0.01, 8.0, 0.0, 0.0001)
+    gap = Difference((low + high) / 2, low, high, 0.01, 8.0, 0.0, 0.0001, 100)
     scores = ((0.35,) * 5, (0.30,) * 5)
     checkpoint = "best" if split == "test" else "last"
     return Rescored(split, checkpoint, 80, "d", *scores, gap, 0.01, verdict, Needed(9, 400))

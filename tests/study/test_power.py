@@ -15,7 +15,7 @@ def study_like(num_runs: int, image_share: float) -> Difference:
     over_images = image_share * over_seeds
     error = np.sqrt(over_seeds + over_images)
     freedom = 2 * (num_runs - 1) * (1 + image_share) ** 2
-    return Difference(0.0, -1.0, 1.0, float(error), freedom, over_images, over_seeds)
+    return Difference(0.0, -1.0, 1.0, float(error), freedom, over_images, over_seeds, 10**6)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def test_it_is_found_four_times_out_of_five(
             second,
             np.tile(first, (100, 1)),
             second + draws[:, None],
+            num_images=10**6,
         )
         p_value = min(1.0, num_claims * permutation_p_value(first, second))
         verdict = judge(gap, p_value, num_runs=num_runs, margin=1e-6)
@@ -69,13 +70,13 @@ def test_four_runs_can_never_show_one_of_two() -> None:
 
 def test_one_run_cannot_tell() -> None:
     nan = float("nan")
-    alone = Difference(0.1, nan, nan, nan, nan, nan, nan)
+    alone = Difference(0.1, nan, nan, nan, nan, nan, nan, 100)
     assert np.isnan(smallest_effect(alone, num_runs=1))
 
 
 def test_it_is_in_the_unit_of_the_scores() -> None:
     found = study_like(5, 0.5)
-    scaled = Difference(0, 0, 0, found.standard_error / 100, 1, 1, found.seed_variance / 1e4)
+    scaled = Difference(0, 0, 0, found.standard_error / 100, 1, 1, found.seed_variance / 1e4, 10**6)
     assert smallest_effect(scaled, num_runs=5) == pytest.approx(
         smallest_effect(found, num_runs=5) / 100
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("scipy")
-from mlla.study.statistics.comparison import NO_DIFFERENCE, Comparison, Pair
+from mlla.study.statistics.comparison import Comparison, Pair
 from mlla.study.statistics.difference import Difference
 from mlla.study.statistics.sentences import Text, points, sentence
 from mlla.study.statistics.verdict import Needed, Verdict
@@ -21,7 +21,7 @@ NAN = float("nan")
 def comparison(verdict: Verdict, low: float, high: float, **changes: Any) -> Comparison:
     """Return what five seeds say of "arm" beside "base", of AP 40 and more."""
     middle = (low + high) / 2
-    gap = Difference(middle, low, high, (high - low) / 4, 8.0, 1e-5, 1e-5)
+    gap = Difference(middle, low, high, (high - low) / 4, 8.0, 1e-5, 1e-5, 100)
     found = Comparison(
         pair=Pair("arm", "base"),
         seeds=(0, 1, 2, 3, 4),
@@ -103,7 +103,7 @@ def test_three_seeds_carry_no_verdict() -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    alone = Difference(0.008, NAN, NAN, NAN, NAN, NAN, NAN)
+    alone = Difference(0.008, NAN, NAN, NAN, NAN, NAN, NAN, 100)
     found = replace(OPEN, seeds=(0,), difference=alone, smallest_effect=NAN, adjusted_p_value=1.0)
     text = said(found)
     assert "since 1 seed an arm" in text.en
@@ -171,7 +171,7 @@ EQUAL = comparison(
     0,
     0,
     identical=True,
-    difference=NO_DIFFERENCE,
+    difference=Difference(0.0, 0.0, 0.0, 0.0, float("inf"), 0.0, 0.0, 100),
     smallest_effect=0.0,
     means=(0.4, 0.4),
 )
@@ -190,7 +190,11 @@ def test_one_equal_run_is_one() -> None:
 
 
 def test_arms_that_find_nothing_are_not_equally_good() -> None:
-    nothing = replace(OPEN, means=(0.0, 0.0), difference=NO_DIFFERENCE)
+    nothing = replace(
+        OPEN,
+        means=(0.0, 0.0),
+        difference=Difference(0.0, 0.0, 0.0, 0.0, float("inf"), 0.0, 0.0, 100),
+    )
     assert said(replace(nothing, identical=True)) == said(nothing)
     assert said(nothing).en == (
         "Neither arm nor base finds an object in any run (AP 0.0), so nothing can be said: train "

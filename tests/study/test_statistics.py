@@ -70,7 +70,9 @@ def test_without_variation_over_images_the_interval_is_that_of_welch() -> None:
 
     generator = np.random.default_rng(1)
     first, second = generator.normal(0.3, 0.01, 5), generator.normal(0.31, 0.02, 4)
-    found = difference(first, second, np.tile(first, (9, 1)), np.tile(second, (9, 1)))
+    found = difference(
+        first, second, np.tile(first, (9, 1)), np.tile(second, (9, 1)), num_images=20
+    )
     welch = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((welch.low, welch.high), abs=1e-12)
 
@@ -78,7 +80,7 @@ def test_without_variation_over_images_the_interval_is_that_of_welch() -> None:
 def test_identical_arms_differ_by_nothing() -> None:
     scores = np.array([0.3, 0.31, 0.32, 0.33])
     resampled = scores + np.random.default_rng(0).normal(0, 0.01, (50, 1))
-    found = difference(scores, scores, resampled, resampled)
+    found = difference(scores, scores, resampled, resampled, num_images=20)
     assert found.estimate == 0
     assert found.low == -found.high
     # images shift both arms alike
@@ -90,9 +92,13 @@ def test_order_of_seeds_and_a_common_shift_change_nothing(order: list[int], shif
     generator = np.random.default_rng(3)
     first, second = generator.normal(0.3, 0.01, (2, 5))
     resampled = [scores + generator.normal(0, 0.01, (40, 5)) for scores in (first, second)]
-    found = difference(first, second, *resampled)
+    found = difference(first, second, *resampled, num_images=20)
     moved = difference(
-        first[order] + shift, second + shift, resampled[0][:, order] + shift, resampled[1] + shift
+        first[order] + shift,
+        second + shift,
+        resampled[0][:, order] + shift,
+        resampled[1] + shift,
+        num_images=20,
     )
     assert moved.low == pytest.approx(found.low, abs=1e-9)
     assert moved.high == pytest.approx(found.high, abs=1e-9)
@@ -101,19 +107,38 @@ def test_order_of_seeds_and_a_common_shift_change_nothing(order: list[int], shif
 def test_exchanged_arms_mirror_the_interval() -> None:
     generator = np.random.default_rng(4)
     scores, resampled = generator.normal(0.3, 0.01, (2, 4)), generator.normal(0.3, 0.01, (2, 60, 4))
-    there = difference(*scores, *resampled)
-    back = difference(*scores[::-1], *resampled[::-1])
+    there = difference(*scores, *resampled, num_images=20)
+    back = difference(*scores[::-1], *resampled[::-1], num_images=20)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+
+
+def test_without_variation_over_seeds_the_interval_is_that_of_a_mean_over_images() -> None:
+    from scipy import stats
+
+    # a score that is a mean over images, the same for all seeds of an arm
+    gains = np.random.default_rng(5).normal(0.02, 0.1, 12)
+    copies = draw_images(12, 20_000)
+    first, second = np.zeros(4), np.full(4, gains.mean())
+    resampled = np.repeat((copies @ gains / 12)[:, None], 4, axis=1)
+    found = difference(first, second, np.zeros_like(resampled), resampled, num_images=12)
+    student = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((student.low, student.high), abs=2e-3)
+    assert found.degrees_of_freedom == pytest.approx(11)
+
+
+def test_one_image_says_nothing_about_others() -> None:
+    with pytest.raises(ValueError, match=r"num_images=1, .* score more images"):
+        difference(np.ones(4), np.ones(4), np.ones((5, 4)), np.ones((5, 4)), num_images=1)
 
 
 def test_one_seed_is_no_study() -> None:
     with pytest.raises(ValueError, match="first has 1 run"):
-        difference(np.ones(1), np.ones(4), np.ones((5, 1)), np.ones((5, 4)))
+        difference(np.ones(1), np.ones(4), np.ones((5, 1)), np.ones((5, 4)), num_images=20)
 
 
 def test_resamples_of_other_runs_are_refused() -> None:
     with pytest.raises(ValueError, match="second_resampled has shape"):
-        difference(np.ones(4), np.ones(4), np.ones((5, 4)), np.ones((6, 4)))
+        difference(np.ones(4), np.ones(4), np.ones((5, 4)), np.ones((6, 4)), num_images=20)
 
 
 def test_exact_permutation_by_hand() -> None:
@@ -131,7 +156,7 @@ def test_holm_by_hand() -> None:
 
 
 def found_with(estimate: float, error: float) -> Difference:
-    return Difference(estimate, 0, 0, error, 1e9, 0, 0)
+    return Difference(estimate, 0, 0, error, 1e9, 0, 0, 20)
 
 
 def test_not_worse_needs_the_whole_interval_above_the_margin() -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -125,10 +126,16 @@ def check_user_block(block: UserBlock, widths: Sequence[int]) -> None:
                 )
             oblong = oblong or _problem_on(module, width, _OBLONG)
     if oblong:
-        LOGGER.warning(
+        _warn_once(
             f"block={block.name!r}: {oblong}. Validation has such maps unless all images are "
             "square; `mlla check FILE.py:Class` says what is wrong"
         )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    # a study builds the same network several times
+    LOGGER.warning(text)
 
 
 def _module_classes(module: ModuleType) -> dict[str, type[nn.Module]]:

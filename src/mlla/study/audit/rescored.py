@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.scoring.average_precision import average_precision, mean_average_precision
 from mlla.study.scoring.ground_truth import GroundTruth
 from mlla.study.scoring.matches import Matches
 from mlla.study.statistics.comparison import MARGIN, NUM_RESAMPLES
@@ -79,7 +78,7 @@ def compare_scored(
         truth.digest,
         tuple(full[1].tolist()),
         tuple(full[0].tolist()),
-        difference(*full, *resampled) if testable else None,
+        difference(*full, *resampled, num_images=len(truth.images)) if testable else None,
         permutation_p_value(*full) if testable else None,
         Verdict.TOO_LITTLE_DATA,
         None,
@@ -110,7 +109,6 @@ def corrected(found: Mapping[tuple[str, str], Rescored]) -> dict[tuple[str, str]
             needed=needed(
                 gap,
                 num_runs=num_runs,
-                num_images=one.num_images,
                 margin=MARGIN,
                 num_claims=len(testable),
             ),
@@ -121,8 +119,4 @@ def corrected(found: Mapping[tuple[str, str], Rescored]) -> dict[tuple[str, str]
 def _scores(runs: Sequence[Matches], copies: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
     everything = np.ones((1, copies.shape[1]), dtype=np.int64)
     for matches in runs:
-        whole, parts = (
-            mean_average_precision(average_precision(matches, part))
-            for part in (everything, copies)
-        )
-        yield float(whole[0]), parts
+        yield float(matches.scores(everything)[0]), matches.scores(copies)

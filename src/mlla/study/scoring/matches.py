@@ -33,6 +33,31 @@ class Matches:
     ignored: Bool[np.ndarray, "T D"]
     objects: Int[np.ndarray, "K I"]
 
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return self.objects.shape[1]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was detected on any image."""
+        return len(self.score) == 0
+
+    def scores(self, copies: Int[np.ndarray, "R I"]) -> Float[np.ndarray, " R"]:
+        """Return mean average precision on resamples, each a number of copies of every image."""
+        # that module computes from matches
+        from mlla.study.scoring.average_precision import average_precision, mean_average_precision
+
+        return mean_average_precision(average_precision(self, copies))
+
+    def has_images_of(self, other: Matches) -> bool:
+        """Return whether both were matched with the same objects on the same images."""
+        return np.array_equal(self.objects, other.objects)
+
+    def equals(self, other: Matches) -> bool:
+        """Return whether both hold the same detections with the same scores."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in vars(self))
+
 
 def matches_from_evaluation(
     evaluated: Iterable[dict[str, Any] | None],

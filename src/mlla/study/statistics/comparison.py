@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.scoring.average_precision import average_precision, mean_average_precision
-from mlla.study.scoring.matches import Matches
 from mlla.study.statistics.difference import (
     Difference,
     difference,
@@ -18,13 +16,13 @@ from mlla.study.statistics.difference import (
     holm,
     permutation_p_value,
 )
+from mlla.study.statistics.evidence import Evidence
 from mlla.study.statistics.power import smallest_effect
 from mlla.study.statistics.verdict import Needed, Verdict, judge, needed
 
 NUM_RESAMPLES = 2000
 # half a point of AP
 MARGIN = 0.005
-NO_DIFFERENCE = Difference(0.0, 0.0, 0.0, 0.0, float("inf"), 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def against_baseline(arms: Sequence[str], baseline: str) -> list[Pair]:
 
 
 def compare_arms(
-    runs: Mapping[str, Mapping[int, Matches]],
+    runs: Mapping[str, Mapping[int, Evidence]],
     pairs: Sequence[Pair],
     *,
     margin: float = MARGIN,
@@ -108,7 +106,7 @@ def compare_arms(
     """Compare arms pair by pair.
 
     Args:
-        runs: Matches of the runs of each arm by seed, all on the same images.
+        runs: What the runs of each arm found, by seed, all on the same images.
         pairs: The comparisons to make.
         margin: The smallest gain of AP that matters, as a fraction: 0.005 is half a point.
         num_resamples: Bootstrap resamples of the images.
@@ -143,34 +141,29 @@ def compare_arms(
 
 
 def _score_resamples(
-    runs: Mapping[str, Mapping[int, Matches]], num_resamples: int, seed: int
+    runs: Mapping[str, Mapping[int, Evidence]], num_resamples: int, seed: int
 ) -> dict[tuple[str, int], tuple[float, np.ndarray]]:
     """Return AP on all images, and on each resample, of every run."""
-    objects: np.ndarray | None = None
+    of_all = [(arm, run_seed, run) for arm, part in runs.items() for run_seed, run in part.items()]
+    if not of_all:
+        return {}
+    first = of_all[0][2]
+    everything = np.ones((1, first.num_images), dtype=np.int64)
+    copies = draw_images(first.num_images, num_resamples, seed=seed)
     scores = {}
-    for arm, matches_of in runs.items():
-        for run_seed, matches in matches_of.items():
-            if objects is None:
-                objects = matches.objects
-                num_images = objects.shape[1]
-                everything = np.ones((1, num_images), dtype=np.int64)
-                copies = draw_images(num_images, num_resamples, seed=seed)
-            if not np.array_equal(matches.objects, objects):
-                raise ValueError(
-                    f"runs of {arm!r} were scored on other objects than those of "
-                    f"{next(iter(runs))!r}; score all of them on the same images and labels"
-                )
-            full, resampled = (
-                mean_average_precision(average_precision(matches, part))
-                for part in (everything, copies)
+    for arm, run_seed, run in of_all:
+        if not run.has_images_of(first):
+            raise ValueError(
+                f"runs of {arm!r} were scored on other objects than those of "
+                f"{of_all[0][0]!r}; score all of them on the same images and labels"
             )
-            scores[arm, run_seed] = float(full[0]), resampled
+        scores[arm, run_seed] = float(run.scores(everything)[0]), run.scores(copies)
     return scores
 
 
 def _compare(
     pair: Pair,
-    runs: Mapping[str, Mapping[int, Matches]],
+    runs: Mapping[str, Mapping[int, Evidence]],
     scores: Mapping[tuple[str, int], tuple[float, np.ndarray]],
     num_claims: int,
     margin: float,
@@ -185,16 +178,17 @@ def _compare(
         )
     full = [np.array([scores[arm, s][0] for s in seeds]) for arm in (pair.against, pair.arm)]
     # no detection at all equals no detection at all, whatever the networks
-    identical = all(len(first[s].score) and _same(first[s], second[s]) for s in seeds)
+    num_images = first[seeds[0]].num_images
+    identical = all(not first[s].is_empty and first[s].equals(second[s]) for s in seeds)
     if identical:
-        gap = NO_DIFFERENCE
+        gap = Difference(0.0, 0.0, 0.0, 0.0, float("inf"), 0.0, 0.0, num_images)
     elif len(seeds) == 1:
-        gap = difference_without_spread(*full)
+        gap = difference_without_spread(*full, num_images=num_images)
     else:
         resampled = [
             np.stack([scores[arm, s][1] for s in seeds], axis=1) for arm in (pair.against, pair.arm)
         ]
-        gap = difference(*full, *resampled)
+        gap = difference(*full, *resampled, num_images=num_images)
     p_value = permutation_p_value(*full)
     return Comparison(
         pair,
@@ -210,7 +204,6 @@ def _compare(
         needed(
             gap,
             num_runs=len(seeds),
-            num_images=first[seeds[0]].objects.shape[1],
             margin=margin,
             num_claims=num_claims,
         ),
@@ -222,7 +215,3 @@ def _verdict(found: Comparison, margin: float) -> Verdict:
         # equal by want of training, which says nothing about the arms
         return Verdict.TOO_LITTLE_DATA
     return judge(found.difference, found.adjusted_p_value, num_runs=len(found.seeds), margin=margin)
-
-
-def _same(first: Matches, second: Matches) -> bool:
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in vars(first))

@@ -27,6 +27,7 @@ class Difference:
         degrees_of_freedom: Of the standard error.
         image_variance: What the choice of images contributes to the square of the standard error.
         seed_variance: What the choice of seeds contributes.
+        num_images: Number of images.
     """
 
     estimate: float
@@ -36,6 +37,7 @@ class Difference:
     degrees_of_freedom: float
     image_variance: float
     seed_variance: float
+    num_images: int
 
 
 def draw_images(num_images: int, num_resamples: int, *, seed: int = 0) -> Int[np.ndarray, "R I"]:
@@ -59,12 +61,14 @@ def difference(
     first_resampled: Float[np.ndarray, "R S"],
     second_resampled: Float[np.ndarray, "R Z"],
     *,
+    num_images: int,
     confidence: float = 0.95,
 ) -> Difference:
     """Compare two arms by a crossed bootstrap: images paired across arms, seeds within arms.
 
-    The variance over images is that of the difference of means over the resamples. The variance
-    over seeds is that of Welch's test. What seeds and images do together is in both, so its
+    The variance over images is that of the difference of means over the resamples, with the factor
+    n / (n - 1) by which resamples of n images vary too little. The variance over seeds is that of
+    Welch's test. What seeds and images do together is in both, so its
     estimate is taken off once. The interval is Student's with Satterthwaite's degrees of freedom:
     percentiles of a bootstrap over four to eight seeds would be far too narrow.
 
@@ -73,15 +77,18 @@ def difference(
         second: Score of each run of the second arm.
         first_resampled: Scores of the first arm on resampled images.
         second_resampled: Scores of the second arm on the same resamples.
+        num_images: Number of images, all of them and in a resample.
         confidence: Probability that the interval covers the true difference.
 
     Returns:
         The difference, second minus first.
 
     Raises:
-        ValueError: If an arm has fewer than two runs, or the resamples do not belong together.
+        ValueError: If an arm has fewer than two runs, there are fewer than two images, or the
+            resamples do not belong together.
 
-    Source: Owen, "The pigeonhole bootstrap", 2007, for the variance of crossed resampling.
+    Source: Owen, "The pigeonhole bootstrap", 2007, for the variance of crossed resampling;
+        Hesterberg, "What teachers should know about the bootstrap", 2015, for that of few images.
     """
     for name, scores, resampled in (
         ("first", first, first_resampled),
@@ -97,14 +104,20 @@ def difference(
                 f"{name}_resampled has shape {resampled.shape}, but must be (resamples, runs) = "
                 f"({len(first_resampled)}, {len(scores)})"
             )
-    over_images = float(np.var(second_resampled.mean(1) - first_resampled.mean(1), ddof=1))
+    if num_images < 2:
+        raise ValueError(
+            f"num_images={num_images}, but the spread over images needs at least 2; "
+            "score more images"
+        )
+    shrunk = num_images / (num_images - 1)
+    over_images = shrunk * float(np.var(second_resampled.mean(1) - first_resampled.mean(1), ddof=1))
     over_seeds = [float(np.var(scores, ddof=1)) / len(scores) for scores in (first, second)]
-    both = sum(_interaction(resampled) for resampled in (first_resampled, second_resampled))
+    both = shrunk * sum(map(_interaction, (first_resampled, second_resampled)))
     total = over_images + sum(over_seeds)
     variance = max(total - both, over_images, sum(over_seeds))
-    # images are many, so their share has practically no uncertainty of its own
-    runs = (len(first), len(second))
-    uncertainty = sum(v**2 / (n - 1) for v, n in zip(over_seeds, runs, strict=True))
+    parts = [*over_seeds, over_images]
+    sizes = [len(first), len(second), num_images]
+    uncertainty = sum(v**2 / (n - 1) for v, n in zip(parts, sizes, strict=True))
     freedom = variance**2 / uncertainty if uncertainty else np.inf
     error = float(np.sqrt(variance))
     estimate = float(second.mean() - first.mean())
@@ -117,16 +130,17 @@ def difference(
         float(freedom),
         over_images,
         sum(over_seeds),
+        num_images,
     )
 
 
 def difference_without_spread(
-    first: Float[np.ndarray, " S"], second: Float[np.ndarray, " Z"]
+    first: Float[np.ndarray, " S"], second: Float[np.ndarray, " Z"], *, num_images: int
 ) -> Difference:
     """Return the difference of means of single runs: figures without an interval, which is NaN."""
     estimate = float(second.mean() - first.mean())
     nan = float("nan")
-    return Difference(estimate, nan, nan, nan, nan, nan, nan)
+    return Difference(estimate, nan, nan, nan, nan, nan, nan, num_images)
 
 
 def permutation_p_value(first: Float[np.ndarray, " S"], second: Float[np.ndarray, " Z"]) -> float:

@@ -56,7 +56,7 @@ def smallest_effect(
     low, high = 0.0, 12 * error
     for _ in range(10):
         middle = (low + high) / 2
-        if _finds(runs, middle, shared, level, num_claims).mean() < power:
+        if _finds(runs, middle, shared, found.num_images, level, num_claims).mean() < power:
             low = middle
         else:
             high = middle
@@ -64,7 +64,12 @@ def smallest_effect(
 
 
 def _finds(
-    runs: Float[np.ndarray, "M N"], effect: float, shared: float, level: float, num_claims: int
+    runs: Float[np.ndarray, "M N"],
+    effect: float,
+    shared: float,
+    num_images: int,
+    level: float,
+    num_claims: int,
 ) -> Bool[np.ndarray, " M"]:
     """Return which simulated studies call an effect supported."""
     num_runs = runs.shape[1] // 2
@@ -73,9 +78,8 @@ def _finds(
     parts = np.stack([arm.var(axis=1, ddof=1) / num_runs for arm in (first, second)])
     over_seeds = parts.sum(axis=0)
     variance = over_seeds + shared**2
-    share = (parts**2).sum(axis=0) / np.maximum(variance**2, 1e-30)
-    # without spread over seeds Student's quantiles are those of the normal distribution
-    freedom = (num_runs - 1) / np.maximum(share, 1e-12)
+    uncertainty = (parts**2).sum(axis=0) / (num_runs - 1) + shared**4 / (num_images - 1)
+    freedom = variance**2 / np.maximum(uncertainty, 1e-60)
     interval = gap > np.sqrt(variance) * stats.t.ppf(1 - level / 2, freedom)
     if num_runs <= _MAX_EXACT_RUNS:
         weights = _arrangements(num_runs)

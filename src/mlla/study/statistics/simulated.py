@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlla.study.scoring.average_precision import average_precision, mean_average_precision
 from mlla.study.scoring.matches import Matches
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -124,10 +123,7 @@ class Truth:
         fixed = replace(world, seed_spread=0.0, interaction_spread=liking)
         self.skills = np.linspace(BASELINE_SKILL - 0.6, BASELINE_SKILL + 1.2, 37)
         noisy = [
-            mean_average_precision(
-                average_precision(draw_run(fixed, images, skill, generator), everything)
-            )[0]
-            for skill in self.skills
+            draw_run(fixed, images, skill, generator).scores(everything)[0] for skill in self.skills
         ]
         # smooth, as the true curve is
         self.curve = np.polynomial.Polynomial.fit(self.skills, noisy, 5)

@@ -91,7 +91,6 @@ def needed(
     found: Difference,
     *,
     num_runs: int,
-    num_images: int,
     margin: float,
     num_claims: int = 1,
     power: float = 0.8,
@@ -101,7 +100,6 @@ def needed(
     Args:
         found: What this study saw.
         num_runs: Runs of each arm in it.
-        num_images: Test images in it.
         margin: The smallest gain that matters; looked for where the difference seen is smaller.
         num_claims: Comparisons that are corrected together.
         power: Probability to find it.
@@ -114,11 +112,11 @@ def needed(
 
     def finds_it(runs: Any, images: Any) -> np.ndarray:
         over_seeds = found.seed_variance * num_runs / runs
-        over_images = found.image_variance * num_images / images
-        variance = over_seeds + over_images
-        share = over_seeds / np.maximum(variance, 1e-30)
-        # without spread over seeds Student's quantiles are those of the normal distribution
-        freedom = 2 * (runs - 1) / np.maximum(share, 1e-6) ** 2
+        over_images = found.image_variance * found.num_images / images
+        # not to divide by nothing where neither varies
+        variance = np.maximum(over_seeds + over_images, 1e-12)
+        uncertainty = over_seeds**2 / (2 * (runs - 1)) + over_images**2 / (images - 1)
+        freedom = variance**2 / np.maximum(uncertainty, 1e-30)
         interval = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
         # about what the permutation test demands: it sees the runs alone
         corrected = stats.t.ppf(1 - 0.025 / num_claims, 2 * (runs - 1))
@@ -128,11 +126,13 @@ def needed(
 
     fewest = min_runs(num_claims)
     more_runs = np.arange(max(fewest, num_runs + 1), MAX_RUNS + 1)
-    runs = _first(more_runs, finds_it(more_runs, num_images))
+    runs = _first(more_runs, finds_it(more_runs, found.num_images))
     if num_runs < fewest:
         # no number of images makes up for a permutation test that cannot succeed
         return Needed(runs, None)
-    sizes = np.geomspace(num_images + 1, MAX_IMAGES_FACTOR * num_images, 200).astype(int)
+    sizes = np.geomspace(found.num_images + 1, MAX_IMAGES_FACTOR * found.num_images, 200).astype(
+        int
+    )
     return Needed(runs, _first(sizes, finds_it(num_runs, sizes)))
 
 
