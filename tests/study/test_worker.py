@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from mlla.data import write_demo
 from mlla.study.planning.arms import Arm
-from mlla.study.runs import worker
+from mlla.study.runs import detector_run, worker
 from mlla.study.runs.private_settings import use_private_settings
 from mlla.study.runs.run_folder import (
     epochs_done,
@@ -220,7 +220,7 @@ def test_every_error_is_written_down(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(worker, "_train", fail)
+    monkeypatch.setattr(detector_run, "train", fail)
     code, folder = run_here()
     assert code == 3
     assert failure_of(folder)["error"] == line
@@ -233,7 +233,7 @@ def test_ctrl_c_is_no_failure(run_here: Any, monkeypatch: pytest.MonkeyPatch) ->
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(worker, "_train", stop)
+    monkeypatch.setattr(detector_run, "train", stop)
     code, folder = run_here()
     assert code == 130
     assert run_state(folder) == "interrupted"

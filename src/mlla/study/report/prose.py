@@ -212,9 +212,11 @@ PROSE: dict[str, tuple[str, str]] = {
         "间的波动；图像与种子的共同作用只计一次 [3]。",
     ),
     "statistics_3": (
-        "It is Student's interval with Satterthwaite's degrees of freedom [4], since percentiles "
-        "of a bootstrap over a few seeds would be far too narrow.",
-        "区间采用学生 t 分布和 Satterthwaite 自由度 [4]，因为种子很少时自助法的百分位数会过窄。",
+        "It is Student's interval with Satterthwaite's degrees of freedom, from the numbers of "
+        "seeds and of images [4], since percentiles of a bootstrap over a few would be far too "
+        "narrow.",
+        "区间采用学生 t 分布，Satterthwaite 自由度由种子数和图像数得出 [4]，因为数量很少时自助法的"
+        "百分位数会过窄。",
     ),
     "statistics_4": (
         "The p-value is that of the exact permutation test over runs [5], corrected after Holm "

@@ -11,6 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+# in the folder of a run
+PRIVATE_SETTINGS = ".ultralytics"
+
 
 def use_private_settings(private: Path) -> None:
     """Let this process read and write a copy of the user's settings and fonts.
