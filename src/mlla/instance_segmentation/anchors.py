@@ -41,14 +41,14 @@ class PyramidAnchors(nn.Module):
 
     def _of_level(self, feature_map: Tensor, stride: int) -> Tensor:
         height, width = feature_map.shape[-2:]
-        options = {"device": feature_map.device, "dtype": torch.float32}
-        roots = torch.tensor(self.aspect_ratios, **options).sqrt()
+        device = feature_map.device
+        roots = torch.tensor(self.aspect_ratios, device=device).sqrt()
         side = self.size_in_strides * stride
         widths, heights = side / roots, side * roots
         around_origin = torch.stack([-widths, -heights, widths, heights], dim=1) / 2
         rows, columns = torch.meshgrid(
-            torch.arange(height, **options) * stride,
-            torch.arange(width, **options) * stride,
+            torch.arange(height, device=device) * stride,
+            torch.arange(width, device=device) * stride,
             indexing="ij",
         )
         corners = torch.stack([columns, rows, columns, rows], dim=-1)

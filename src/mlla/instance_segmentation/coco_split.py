@@ -183,8 +183,7 @@ def _fault_of(entry: Any, classes: Mapping[int, str]) -> str:
     if entry.get("category_id") not in classes:
         return f"has category_id {entry.get('category_id')!r}, which categories do not list"
     box = entry.get("bbox")
-    is_box = isinstance(box, list) and len(box) == 4
-    if not is_box or not all(isinstance(n, int | float) and math.isfinite(n) for n in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
         return f"has bbox {box!r:.120}; left, top, width and height in pixels are needed"
     shape = entry.get("segmentation")
     if isinstance(shape, dict) and {"counts", "size"} <= set(shape):
@@ -202,6 +201,10 @@ def _fault_of(entry: Any, classes: Mapping[int, str]) -> str:
         f"has segmentation {shape!r:.120}; polygons of three points or more, or RLE, are needed: "
         "a data set of boxes alone cannot train masks"
     )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _where(found: list[str]) -> str:

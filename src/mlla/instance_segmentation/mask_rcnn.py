@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
@@ -62,6 +64,14 @@ class PyramidBackbone(nn.Module):
         return self.fpn({str(level): feature_map for level, feature_map in enumerate(maps)})
 
 
+class Detector(MaskRCNN):  # type: ignore[misc]
+    """torchvision's Mask R-CNN, whose backbone can trade time for memory."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the blocks of the backbone in the backward pass."""
+        self.backbone.body.model.set_grad_checkpointing(enable)
+
+
 def longest_side_px(size_px: int) -> int:
     """Return the limit of the longer side that goes with a shorter side, as in 800 x 1333."""
     shorter, longer = PUBLISHED_SIZE_PX
@@ -76,7 +86,7 @@ def mask_rcnn(
     drop_path_rate: float = 0.1,
     backbone_options: dict[str, Any] | None = None,
     detector_options: dict[str, Any] | None = None,
-) -> MaskRCNN:
+) -> Detector:
     """Build Mask R-CNN with randomly initialised weights.
 
     In training it takes images already resized, with their targets, and returns five losses; in
@@ -114,7 +124,7 @@ def mask_rcnn(
     body = create_feature_backbone(
         backbone, drop_path_rate=drop_path_rate, **(backbone_options or {})
     )
-    model = MaskRCNN(
+    model = Detector(
         PyramidBackbone(body, body.feature_info.channels()),
         num_classes + 1,
         min_size=size_px,
@@ -128,4 +138,11 @@ def mask_rcnn(
     model.rpn.anchor_generator = PyramidAnchors()
     model.roi_heads.box_roi_pool = PyramidRoIAlign(7)
     model.roi_heads.mask_roi_pool = PyramidRoIAlign(14)
+    # boxes are computed in the type of these outputs, and bfloat16 knows 800 pixels to within four
+    for head in (model.rpn.head, model.roi_heads.box_predictor, model.roi_heads.mask_predictor):
+        head.register_forward_hook(_to_single_precision)
     return model
+
+
+def _to_single_precision(_head: nn.Module, _inputs: object, outputs: Any) -> Any:
+    return tree_map_only(Tensor, torch.Tensor.float, outputs)

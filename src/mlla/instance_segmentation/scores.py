@@ -62,7 +62,8 @@ def coco_scores(
     from hotcoco import COCO, COCOeval
 
     annotations = COCO(str(truth))
-    figures, per_class = {}, {}
+    figures: dict[str, float] = {}
+    per_class: dict[str, dict[str, float]] = {}
     for kind, evaluator_name in KINDS.items():
         key = "segmentation" if kind == "mask" else "bbox"
         # with both keys the evaluator would sort masks into sizes by the areas of boxes

@@ -8,7 +8,6 @@ from typing import Any
 import timm
 import torch
 from timm.models import load_state_dict
-from torch import nn
 
 from mlla.models.mlla import MLLA
 from mlla.models.published_weights import load_published
@@ -19,7 +18,7 @@ _STRIDES = (4, 8, 16, 32)
 _FIRST_STAGE_NORM = re.compile(r"(^|\.)(norm0|stage_norms\.0)\.weight$")
 
 
-def create_feature_backbone(name: str, **options: Any) -> nn.Module:
+def create_feature_backbone(name: str, **options: Any) -> Any:
     """Build a backbone that returns four maps (B, C, H, W) at strides 4, 8, 16 and 32.
 
     MLLA is built as its authors' detection backbone, with a layer norm on every output.
@@ -64,7 +63,7 @@ def create_feature_backbone(name: str, **options: Any) -> nn.Module:
     return backbone
 
 
-def load_backbone_weights(backbone: nn.Module, source: str | Path) -> None:
+def load_backbone_weights(backbone: Any, source: str | Path) -> None:
     """Load the weights of a classifier, or of a detection backbone, completely or not at all.
 
     Args:
@@ -76,10 +75,10 @@ def load_backbone_weights(backbone: nn.Module, source: str | Path) -> None:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a weight of the backbone is missing or of another shape.
     """
-    network = backbone.model
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"weights={str(source)!r} does not exist")
+    network = backbone.model
     if isinstance(network, MLLA):
         content = (
             read_weights(path)[1]
