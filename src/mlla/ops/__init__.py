@@ -5,8 +5,14 @@ from mlla.ops.grid_scan import grid_scan, grid_unscan, grid_unscan_sum
 from mlla.ops.linear_attention import linear_attention, linear_attention_reference
 from mlla.ops.rotary import rotate_by_position
 from mlla.ops.selective_scan import selective_scan, selective_scan_reference
+from mlla.ops.unified_attention import (
+    ForgetGate,
+    unified_attention,
+    unified_attention_recurrent,
+)
 
 __all__ = [
+    "ForgetGate",
     "grid_scan",
     "grid_unscan",
     "grid_unscan_sum",
@@ -16,4 +22,6 @@ __all__ = [
     "rotate_by_position",
     "selective_scan",
     "selective_scan_reference",
+    "unified_attention",
+    "unified_attention_recurrent",
 ]
