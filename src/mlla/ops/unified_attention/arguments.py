@@ -95,15 +95,15 @@ def check_arguments(
                 f"num_heads={num_heads} does not divide the width {size} of {name}; "
                 "choose a number of heads that divides the widths of query and value"
             )
-    grid = (batch, height, width)
+    places = (batch, height, width)
     wanted: dict[str, tuple[Tensor, tuple[int, ...]]] = {
-        "query": (query, (*grid, keys)),
-        "key": (key, (*grid, keys)),
+        "query": (query, (*places, keys)),
+        "key": (key, (*places, keys)),
     }
     if input_gate is not None:
-        wanted["input_gate"] = (input_gate, (*grid, channels))
+        wanted["input_gate"] = (input_gate, (*places, channels))
     if forget_gate is not None:
-        wanted["forget_gate.steps"] = (forget_gate.steps, (*grid, channels))
+        wanted["forget_gate.steps"] = (forget_gate.steps, (*places, channels))
         wanted["forget_gate.rates"] = (forget_gate.rates, (channels, keys // num_heads))
     if shortcut is not None:
         wanted["shortcut"] = (shortcut, (channels,))
@@ -148,7 +148,13 @@ def to_sequences(
         steps = split_heads(forget_gate.steps.to(precision), num_heads)
         rates = forget_gate.rates.to(precision).unflatten(0, (num_heads, -1))
     return Sequences(
-        *(split_heads(grid, num_heads) for grid in (turned_q, turned_k, v, q, k)), steps, rates
+        query=split_heads(turned_q, num_heads),
+        key=split_heads(turned_k, num_heads),
+        value=split_heads(v, num_heads),
+        plain_query=split_heads(q, num_heads),
+        plain_key=split_heads(k, num_heads),
+        steps=steps,
+        rates=rates,
     )
 
 

@@ -88,9 +88,7 @@ def _forgetting_backward(
     """Return the gradients of the five inputs of `_forgetting`."""
     length = _chunk_length(value, rates)
     inputs = (query, key, value, steps, rates)
-    grads = tuple(
-        torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs
-    )
+    grads = (_zeros(query), _zeros(key), _zeros(value), _zeros(steps), _zeros(rates))
     # what the last state of a chunk gets from the chunks behind it
     passed = torch.zeros_like(kept[0])
     for index in range(kept.shape[0] - 1, -1, -1):
@@ -119,6 +117,10 @@ def _backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ..
 
 
 _forgetting.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
 
 
 def _all_states(decays: Tensor, entering: Tensor) -> Tensor:
