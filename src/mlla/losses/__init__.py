@@ -2,6 +2,7 @@
 
 from mlla.losses.ema_slide import EMASlideLoss
 from mlla.losses.focal import FocalLoss, focal_loss
+from mlla.losses.mesa import mesa_loss
 from mlla.losses.quality_focal import QualityFocalLoss, quality_focal_loss
 from mlla.losses.slide import SlideLoss, mean_of_positives, slide_loss, slide_weight
 from mlla.losses.varifocal import VarifocalLoss, varifocal_loss
@@ -14,6 +15,7 @@ __all__ = [
     "VarifocalLoss",
     "focal_loss",
     "mean_of_positives",
+    "mesa_loss",
     "quality_focal_loss",
     "slide_loss",
     "slide_weight",
