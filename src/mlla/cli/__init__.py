@@ -26,6 +26,7 @@ COMMANDS = {
     "check": ("check", "tell what is wrong with a pasted attention: FILE.py:Class (runs it)"),
     "audit": ("audit", "what runs you already have are worth: RUNS_DIR [data=data.yaml]"),
     "classify": ("classify", "train or score a classifier: train model=mlla_tiny data=FOLDER"),
+    "mask-rcnn": ("mask_rcnn", "Mask R-CNN, COCO in and out: train data=FOLDER out=DIR"),
     "weights": ("weights", "published files into folders: convert file=MLLA-T.pth out=mlla-t"),
     "models": ("models", "list every model with its parameters and GFLOPs"),
     "doctor": ("doctor", "say what is installed, which devices and fast paths are active"),
