@@ -14,7 +14,7 @@ from ultralytics.data.utils import DATASETS_DIR
 from ultralytics.utils import ROOT, SETTINGS
 
 from mlla.data import check_dataset
-from mlla.yolo.config import model_names
+from mlla.yolo.config import model_config, model_names
 
 
 def is_offline() -> bool:
@@ -36,13 +36,23 @@ def check_weights_file(weights: str) -> None:
     # exports may be folders, checkpoints are not
     exists = Path.is_file if file.suffix == ".pt" else Path.exists
     if not any(exists(folder / file) for folder in folders):
+        untrained = f"write {path.stem}.yaml to begin untrained, " if _is_known(path.stem) else ""
         near = get_close_matches(path.name, list(model_names()), n=3)
         hint = f" (did you mean {', '.join(near)}?)" if near else " (`mlla models`)"
         raise FileNotFoundError(
             f"model={weights!r} does not exist, neither here ({Path.cwd()}) nor in {folders[1]}. "
-            f"Put the file there, name a packaged model{hint}, or set the environment variable "
+            f"Put the file there, {untrained}name a packaged model{hint}, or set the environment variable "
             "YOLO_OFFLINE=false to let Ultralytics download its own weights"
         )
+
+
+def _is_known(name: str) -> bool:
+    """Return whether Ultralytics or this package can build a model of that name."""
+    try:
+        model_config(f"{name}.yaml")
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
