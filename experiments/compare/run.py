@@ -18,7 +18,6 @@ sys.path.append(str(HERE.parent / "neu_det"))
 KEPT = ("results.json", "results.csv", "results.tex", "report.html")
 # for short trainings from scratch: a step every batch, biases warm up like the rest
 SETTINGS = {
-    "imgsz": 160,
     "batch": 8,
     "nbs": 8,
     "optimizer": "AdamW",
@@ -29,10 +28,10 @@ SETTINGS = {
     "amp": False,
     "device": "cpu",
 }
-# on the small pieces of steel mosaics would leave nothing to see
+# on the small pieces of steel mosaics would leave nothing to see; smaller images buy more epochs
 STUDIES = {
-    "bccd": {"epochs": 20},
-    "neu_det": {"epochs": 10, "mosaic": 0.0},
+    "bccd": {"epochs": 20, "imgsz": 160},
+    "neu_det": {"epochs": 20, "imgsz": 96, "mosaic": 0.0},
 }
 
 
