@@ -9,7 +9,8 @@ from mlla.models.mlla_names import PUBLISHED_MODULES, rename_published
 from mlla.ops import rotate_by_position
 
 SIZE = {"dim": 8, "depths": (1, 2), "num_heads": (1, 2)}
-STAGES, BLOCKS = range(2), range(2)
+# of the largest model; names that a model lacks do no harm
+STAGES, BLOCKS = range(4), range(21)
 
 
 def create(**options):
@@ -94,6 +95,12 @@ def test_names_of_the_authors_become_ours():
         lambda state: state,
         lambda state: {"model": state, "epoch": 3},
         lambda state: {"state_dict": state, "meta": {}},
+        # the authors score the moving average
+        lambda state: {
+            "model": {n: t + 1 for n, t in state.items()},
+            "state_dict_ema": {"module." + n: t for n, t in state.items()},
+            "epoch": 3,
+        },
         lambda state: {"module." + n: t for n, t in state.items()},
         lambda state: {
             "state_dict": {
@@ -102,7 +109,7 @@ def test_names_of_the_authors_become_ours():
             }
         },
     ],
-    ids=["plain", "model", "state_dict", "distributed", "detector"],
+    ids=["plain", "model", "state_dict", "average", "distributed", "detector"],
 )
 def test_every_wrapper_is_understood(source, wrap):
     model = create()

@@ -82,12 +82,17 @@ def build_model(name: str, args: Mapping[str, Any]) -> nn.Module:
     """
     if name == VM_UNET:
         return VMUNet(**args)
-    if not timm.is_model(name):
+    if not is_known(name):
         raise ValueError(
             f"architecture={name!r} is no backbone or classifier of mlla or timm; segmenters and "
             "detectors are loaded by the package that wrote them"
         )
     return timm.create_model(name, **args)
+
+
+def is_known(name: str) -> bool:
+    """Tell whether `build_model` knows a name."""
+    return name == VM_UNET or timm.is_model(name)
 
 
 _RATES = ("drop_rate", "drop_path_rate", "dropout_rate")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from timm.models import clean_state_dict
 from timm.models._features import FeatureGetterNet
@@ -13,9 +13,42 @@ from mlla.models.mlla_names import rename_published_state
 from mlla.models.vm_unet import VMUNet
 from mlla.models.vm_unet_names import rename_vm_unet_state
 
-# what files wrap their tensors in, and what whole detectors and VM-UNet put before the names
-_WRAPPERS = ("model", "state_dict", "model_state_dict")
+# what files wrap their tensors in, and what whole detectors and VM-UNet put before the names;
+# where there is a moving average of MLLA's weights, the authors score that
+_WRAPPERS = ("state_dict_ema", "model", "state_dict", "model_state_dict")
 _PREFIXES = ("backbone.", "vmunet.")
+
+
+class PublishedTensors(NamedTuple):
+    """The tensors of a network in a file.
+
+    Args:
+        place: Where in the file they are, such as "model" or "state_dict/backbone"; "" if the file
+            holds nothing else.
+        tensors: By the names that the file gives them, without a common prefix.
+    """
+
+    place: str
+    tensors: dict[str, Tensor]
+
+
+def unwrap_checkpoint(checkpoint: Mapping[str, Any]) -> PublishedTensors:
+    """Find the tensors of the network, the moving average before the last weights.
+
+    Args:
+        checkpoint: What `read_published_file` or `torch.load` returned.
+    """
+    place = []
+    for wrapper in _WRAPPERS:
+        if isinstance(checkpoint.get(wrapper), Mapping):
+            checkpoint = checkpoint[wrapper]
+            place.append(wrapper)
+    state_dict: dict[str, Tensor] = clean_state_dict(dict(checkpoint))
+    for prefix in _PREFIXES:
+        inner = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+        if inner:
+            return PublishedTensors("/".join([*place, prefix.rstrip(".")]), inner)
+    return PublishedTensors("/".join(place), state_dict)
 
 
 def load_published(
@@ -23,15 +56,15 @@ def load_published(
 ) -> None:
     """Load a file of the authors into an MLLA or a VM-UNet, completely or not at all.
 
-    Accepted are MLLA's classifier files and detection backbones, plain or under `model` or
-    `state_dict`, whole detectors, of which only the entries under `backbone.` are read, and
-    VM-UNet's best weights and resumable checkpoints. Parts that an MLLA was built without (the
-    head for `num_classes=0`, head, norm and late stages for `features_only=True`) may be in the
-    file.
+    Accepted are MLLA's classifier files and detection backbones, plain or under `state_dict_ema`
+    (which goes first), `model` or `state_dict`, whole detectors, of which only the entries under
+    `backbone.` are read, and VM-UNet's best weights and resumable checkpoints. Parts that an MLLA
+    was built without (the head for `num_classes=0`, head, norm and late stages for
+    `features_only=True`) may be in the file.
 
     Args:
         model: An MLLA, what `timm.create_model(..., features_only=True)` makes of it, or a VMUNet.
-        checkpoint: What `torch.load` returned.
+        checkpoint: What `read_published_file`, or `torch.load`, returned.
         keep: Parts of the model that keep the weights they have, whatever the file holds:
             `("head",)` to train another number of classes, `("stage_norms",)` to start a
             detection backbone from a classifier.
@@ -59,7 +92,7 @@ def load_published(
                 f"keep={tuple(keep)!r}: the model has no weights in {part!r}; it has {parts}"
             )
     rename = rename_published_state if isinstance(network, MLLA) else rename_vm_unet_state
-    published = rename(_unwrap(checkpoint))
+    published = rename(unwrap_checkpoint(checkpoint).tensors)
     check_names_and_shapes(network, published, keep=keep)
     network.load_state_dict(
         {name: published[name] for name in target if name in published and not _is_in(name, keep)},
@@ -116,18 +149,6 @@ def _is_left_out(name: str, model: nn.Module) -> bool:
     return (name.startswith("head.") and model.num_classes == 0) or (
         name.startswith("norm.") and isinstance(model.norm, nn.Identity)
     )
-
-
-def _unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(checkpoint.get(wrapper), Mapping):
-            checkpoint = checkpoint[wrapper]
-    state_dict: dict[str, Tensor] = clean_state_dict(dict(checkpoint))
-    for prefix in _PREFIXES:
-        inner = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
-        if inner:
-            return inner
-    return state_dict
 
 
 def _is_in(name: str, parts: Collection[str]) -> bool:

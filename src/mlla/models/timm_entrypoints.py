@@ -34,7 +34,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: MLLA) -> dict[str
     return {name: renamed[name] for name in model.state_dict() if name in renamed}
 
 
-_SIZES: dict[str, dict[str, Any]] = {
+#: Structure of the published sizes.
+PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"dim": 64, "depths": (2, 4, 8, 4), "num_heads": (2, 4, 8, 16)},
     "small": {"dim": 64, "depths": (3, 6, 21, 6), "num_heads": (2, 4, 8, 16)},
     "base": {"dim": 96, "depths": (3, 6, 21, 6), "num_heads": (3, 6, 12, 24)},
@@ -57,7 +58,7 @@ default_cfgs = generate_default_cfgs(
             "origin_url": "https://github.com/LeapLabTHU/MLLA",
         }
         for family in ("mlla", "mila")
-        for size in _SIZES
+        for size in PUBLISHED_SIZES
     }
 )
 
@@ -79,7 +80,7 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
                 "stage_norm=True; leave feature_cls out"
             )
         kwargs["num_classes"] = 0
-    options = {**_SIZES[variant.partition("_")[2]], **kwargs}
+    options = {**PUBLISHED_SIZES[variant.partition("_")[2]], **kwargs}
     all_stages = tuple(range(len(options["depths"])))
     return build_model_with_cfg(
         MLLA,
