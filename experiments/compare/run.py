@@ -6,7 +6,6 @@ Either set may be left out. The same command goes on where it stopped. Results a
 study are copied beside this file; what they say is in README.md.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -71,7 +70,10 @@ def main() -> None:
         for file in KEPT:
             target = HERE / name / file
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(out / file, target)
+            # where it was run is nobody's concern
+            text = (out / file).read_text(encoding="utf-8")
+            text = text.replace(str(work), "WORK").replace(str(HERE), "experiments/compare")
+            target.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

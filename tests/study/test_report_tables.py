@@ -200,4 +200,5 @@ def test_a_collected_study_is_reported(tmp_path: Path) -> None:
 
 def test_names_break_where_a_reader_would_break_them() -> None:
     assert name_parts("yolov8n+MyBlock_v2@4-6-9") == ["yolov8n+", "My", "Block_", "v2@4-6-9"]
+    assert name_parts("peak memory, GiB") == ["peak memory, GiB"]
     assert name_parts("a gain of +0.5 points (-0.1)") == ["a gain of +0.5 points (-0.1)"]

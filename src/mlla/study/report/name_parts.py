@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# behind a separator that a letter follows, so not in numbers, and before a capital
-_PLACES = re.compile(r"(?<=\w[-+@_./])(?=[^\W\d])|(?<=[a-z])(?=[A-Z])")
+# behind a separator that a letter follows, so not in numbers, and before a word
+_PLACES = re.compile(r"(?<=\w[-+@_./])(?=[^\W\d])|(?<=[a-z])(?=[A-Z][A-Za-z])")
 
 
 def name_parts(text: str) -> list[str]:

@@ -142,9 +142,9 @@ def power_table(results: Results, texts: Texts) -> Table:
 
 
 def equivalence_table(results: Results, texts: Texts) -> Table | None:
-    """Tabulate which arms are as good and faster; None where it was not asked."""
+    """Tabulate which arms are as good and faster; None where it was not asked or measured."""
     asked = [one for one in results["comparisons"] if one["equivalence"]]
-    if not asked:
+    if all(one["equivalence"]["runtime"] is None for one in asked):
         return None
     first = asked[0]["equivalence"]
     words = {True: texts["yes"], False: texts["no"], None: texts["unknown"]}
