@@ -1,21 +1,18 @@
 """Any timm model as the backbone of a dense predictor, and the weights of a classifier in it."""
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.models import load_state_dict
 
 from mlla.models.mlla import MLLA
-from mlla.models.published_weights import load_published
+from mlla.models.mlla_names import rename_published_state
+from mlla.models.published_file import read_published_file
+from mlla.models.published_weights import load_published, unwrap_checkpoint
 from mlla.models.weights_folder import read_weights
 
 _STRIDES = (4, 8, 16, 32)
-# as the authors call it, and as this package does
-_FIRST_STAGE_NORM = re.compile(r"(^|\.)(norm0|stage_norms\.0)\.weight$")
 
 
 def create_feature_backbone(name: str, **options: Any) -> Any:
@@ -80,13 +77,10 @@ def load_backbone_weights(backbone: Any, source: str | Path) -> None:
         raise FileNotFoundError(f"weights={str(source)!r} does not exist")
     network = backbone.model
     if isinstance(network, MLLA):
-        content = (
-            read_weights(path)[1]
-            if path.is_dir()
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        keep = () if _has_stage_norms(content) else ("stage_norms",)
-        load_published(network, content, keep=keep)
+        content = read_weights(path)[1] if path.is_dir() else read_published_file(path)
+        tensors = rename_published_state(unwrap_checkpoint(content).tensors)
+        has_norms = any(name.startswith("stage_norms.") for name in tensors)
+        load_published(network, content, keep=() if has_norms else ("stage_norms",))
         return
     tensors = read_weights(path)[1] if path.is_dir() else load_state_dict(str(path))
     own = network.state_dict()
@@ -97,10 +91,3 @@ def load_backbone_weights(backbone: Any, source: str | Path) -> None:
             f"{', ...' if len(faults) > 5 else ''} of the model missing or of another shape there"
         )
     network.load_state_dict({name: tensors[name] for name in own})
-
-
-def _has_stage_norms(checkpoint: Mapping[str, Any]) -> bool:
-    for wrapper in ("model", "state_dict"):
-        if isinstance(checkpoint.get(wrapper), Mapping):
-            checkpoint = checkpoint[wrapper]
-    return any(_FIRST_STAGE_NORM.search(name) for name in checkpoint)
