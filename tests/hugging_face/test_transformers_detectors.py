@@ -1,7 +1,9 @@
 """MLLA as the backbone of Hugging Face's detectors, through their timm backbone."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -107,3 +109,16 @@ def test_a_detector_comes_back_from_a_folder(tmp_path):
     pixels = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(model(pixels).logits, again(pixels).logits)
+
+
+@pytest.mark.slow
+def test_the_documented_code_runs():
+    text = (Path(__file__).parents[2] / "docs" / "hugging-face.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    routes = [block for block in blocks if "ForObjectDetection" in block]
+    assert len(routes) == 2
+    for block in routes:
+        names = {}
+        exec(block.replace("640, 640", "64, 64"), names)
+        weights = names["model"].model.backbone.parameters()
+        assert all(weight.grad is not None for weight in weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlla.cli.arguments import UsageError, nearest, read_options, value_of
@@ -83,11 +83,11 @@ def _convert(words: Sequence[str]) -> int:
     from mlla.instance_segmentation import convert_masks, convert_polygons
 
     plain, options = read_options(words, ("from", "split", "seed", "images", "class_name"))
-    source = options.pop("from", None)
-    converters = {
+    converters: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         "masks": (convert_masks, ("split", "seed", "class_name")),
         "polygons": (convert_polygons, ("split", "seed", "images")),
     }
+    source = options.pop("from", "")
     if len(plain) != 2 or source not in converters:
         raise UsageError(f"convert needs SRC, DST and --from masks or polygons\n{HELP}")
     converter, known = converters[source]
