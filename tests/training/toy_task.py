@@ -27,7 +27,8 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Linear(6, 16)
+        # a bias before a batch norm has no gradient but rounding, which AdamW would scale up
+        self.first = nn.Linear(6, 16, bias=False)
         self.norm = nn.BatchNorm1d(16)
         self.branch = nn.Linear(16, 16)
         self.skip = DropPath(0.3)

@@ -145,7 +145,7 @@ class Learner:
 def _moving_average(network: nn.Module, decay: float | None) -> Any:
     if decay is None:
         return None
-    # timm's warm-up of the decay, here update / (10 + update)
+    # timm's warm-up of the decay, here n / (10 + n) at update n
     return ModelEmaV3(network, decay=decay, use_warmup=True, warmup_gamma=10, warmup_power=1)
 
 

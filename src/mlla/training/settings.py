@@ -25,7 +25,7 @@ class LoopSettings:
         precision: "fp32", "bf16" or "fp16"; the latter two multiply in that type.
         clip_grad_norm: Largest norm of the gradient; None for no limit.
         ema_decay: Decay of the moving average of the weights, which is what is scored and saved;
-            None for no average. Early on, update / (10 + update) where that is less.
+            None for no average. At update n, from 0 on, it is n / (10 + n) where that is less.
         gradient_checkpointing: Compute activations again in the backward pass, for memory.
         evaluate_every: Epochs between scores; the last epoch is always scored.
         device: "auto", or "cpu" even where there is a GPU.

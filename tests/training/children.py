@@ -1,0 +1,42 @@
+"""Runs trainings in processes of their own, forked so that nothing is imported again."""
+
+import multiprocessing
+import os
+import socket
+
+FORK = multiprocessing.get_context("fork")
+
+
+def start(function, *arguments, **environment):
+    """Start a function in a child with these environment variables."""
+
+    def child():
+        os.environ.update(environment)
+        function(*arguments)
+
+    process = FORK.Process(target=child)
+    process.start()
+    return process
+
+
+def run(function, *arguments, processes=1):
+    """Run a function in as many children as torchrun would start; return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # accelerate would give each process several threads, which round sums differently
+    together = {
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    children = [
+        start(function, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **together)
+        if processes > 1
+        else start(function, *arguments)
+        for rank in range(processes)
+    ]
+    for child in children:
+        child.join(300)
+    return [child.exitcode for child in children]
