@@ -1,4 +1,4 @@
-"""Unified attention with weights: with MLLA's switches it is MLLA; every part of it in its place."""
+"""Unified attention with weights: with MLLA's switches it is MLLA; every part is in its place."""
 
 import pytest
 import torch
