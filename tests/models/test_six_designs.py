@@ -1,6 +1,8 @@
 """Every row of the paper's Tables 1 and 2 has the size that was published, and works."""
 
+import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 import timm
@@ -13,6 +15,7 @@ from mlla.models.count_flops import count_flops
 from mlla.models.six_designs import ROWS, SIZES, model_name, row_options
 from mlla.models.six_designs_measures import forget_gate_averages, token_length_deviations
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "six-designs.md"
 # arXiv 2405.16605, Tables 1 and 2, copied from the page: parameters in millions and operations
 # in billions, as printed
 PRINTED = {
@@ -115,6 +118,28 @@ def closed_form(row):
 def test_differences_from_the_baseline_are_those_of_the_equations(row):
     baseline, ours = counts("linear_swin_tiny"), counts(model_name("tiny", row))
     assert tuple(b - a for a, b in zip(baseline, ours, strict=True)) == closed_form(row)
+
+
+def test_numbers_on_the_page_are_those_of_the_models():
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [re.findall(r"[^|]+", line) for line in lines if line.startswith("| `linear_swin_tiny")]
+    assert len(rows) == len(ROWS)
+    for cells in rows:
+        name, _, parameters, printed, flops, printed_flops, speed, top1 = map(str.strip, cells)
+        row = name.strip("`").removeprefix("linear_swin_tiny").strip("_")
+        counted, operations = counts(name.strip("`"))
+        assert (parameters, flops) == (f"{counted:,}", f"{operations / 1e9:.3f}G")
+        assert (printed, printed_flops) == PRINTED[row]
+        assert (int(speed), float(top1)) == (ROWS[row].images_per_second, ROWS[row].top1)
+
+
+def test_code_on_the_page_runs():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
+        exec(block, names)
+    assert names["attended"].shape == names["mamba_like"].shape == (1, 14, 20, 96)
+    assert names["logits"].shape == (2, 10)
+    assert len(names["gates"]) == len(names["lengths"]) == 12
 
 
 def test_baseline_is_swin_without_windows():
@@ -314,7 +339,7 @@ def test_every_parameter_belongs_to_a_depth():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
-@pytest.mark.parametrize("row", ["ape", "rope", "block_sub"])
+@pytest.mark.parametrize("row", ["forget_gate", "ape", "rope", "block_sub"])
 @torch.no_grad()
 def test_trace_keeps_height_and_width_open(row):
     model = create(row, depths=(1, 1))
