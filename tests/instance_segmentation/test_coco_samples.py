@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -173,6 +174,24 @@ def test_an_image_of_another_size_is_refused(drawn):
     change(drawn, "val", lambda content: content["images"][0].update(width=65))
     with pytest.raises(DataError, match=r"64x48 pixels, but its annotations say 65x48"):
         EvaluationSamples(read_split(drawn, "val"))[0]
+
+
+def test_usual_layouts_are_found(drawn, tmp_path):
+    original = tmp_path / "original"
+    exported = tmp_path / "exported"
+    for split, folder in (("train", "train"), ("val", "valid")):
+        (original / "annotations").mkdir(parents=True, exist_ok=True)
+        annotations = drawn / "annotations" / f"instances_{split}.json"
+        content = annotations.read_text()
+        (original / "annotations" / f"instances_{split}2017.json").write_text(content)
+        (original / "annotations" / f"captions_{split}2017.json").write_text("{}")
+        shutil.copytree(drawn / "images" / split, original / f"{split}2017")
+        shutil.copytree(drawn / "images" / split, exported / folder)
+        (exported / folder / "_annotations.coco.json").write_text(content)
+    for root, folders in ((original, "train2017 val2017"), (exported, "train valid")):
+        for split, folder in zip(("train", "val"), folders.split(), strict=True):
+            found = read_split(root, split)
+            assert {image.path.parent for image in found.images} == {root / folder}
 
 
 def test_a_missing_or_doubtful_split_is_named(drawn, tmp_path):

@@ -126,6 +126,17 @@ def test_gradients_can_be_checkpointed():
         torch.testing.assert_close(plain, recomputed)
 
 
+def test_images_without_objects_give_every_weight_a_gradient():
+    model = small_detector().train()
+    nothing = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 64, 64, dtype=torch.uint8),
+    }
+    sum(model([torch.rand(3, 64, 64)] * 2, [nothing, nothing]).values()).backward()
+    assert not [name for name, weight in model.named_parameters() if weight.grad is None]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

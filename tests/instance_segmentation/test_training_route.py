@@ -66,6 +66,8 @@ def test_the_command_scores_and_names_what_is_wrong(trained, capsys, tmp_path):
         (["mask-rcnn", "train", f"data={data}"], "missing out="),
         (["mask-rcnn", "train", f"data={data}", f"out={tmp_path}/o", "epoch=3"], "epochs"),
         (["mask-rcnn", "train", f"data={data}", f"out={tmp_path}/o", "schedule=2x"], "1x, 3x"),
+        (["mask-rcnn", "train", f"data={data}", f"out={tmp_path}/o", "imgsz=big"], "imgsz='big'"),
+        (["mask-rcnn", "train", f"data={data}", f"out={tmp_path}/o", "epochs=0"], "epochs=0"),
         (["mask-rcnn", "train", f"data={tmp_path}/no", f"out={tmp_path}/o"], "not a folder"),
         (["mask-rcnn", "val", f"model={data}", f"data={data}", "device=cpu"], "config.json"),
         (["mask-rcnn", "convert", "a", "b"], "--from"),

@@ -28,6 +28,9 @@ from mlla.instance_segmentation.scores import coco_detections, coco_scores
 from mlla.models.feature_backbone import load_backbone_weights
 from mlla.training import Launch, Moment, Samples, evaluation_batches
 
+# the stride of the coarsest map of a backbone
+_SMALLEST_PX = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -46,7 +49,7 @@ class Recipe:
         detector_options: Further arguments of torchvision's Mask R-CNN.
 
     Raises:
-        ValueError: If the schedule is unknown.
+        ValueError: If the schedule is unknown, or a number makes no sense.
     """
 
     data: str
@@ -63,6 +66,16 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule={self.schedule!r} must be one of {', '.join(SCHEDULES)}")
+        for name, least in (("epochs", 1), ("imgsz", _SMALLEST_PX)):
+            value = getattr(self, name)
+            if value is None and name == "epochs":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name}={value!r} must be a whole number from {least} on")
+        for name in ("lr", "weight_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise ValueError(f"{name}={value!r} must be a number")
 
     @property
     def steps(self) -> Schedule:
@@ -80,7 +93,7 @@ class MaskRCNNTask:
         workers: Processes that read at evaluation.
 
     Raises:
-        DataError: If the splits cannot be read, or have different classes.
+        DataError: If the splits cannot be read, have different classes, or val has no object.
     """
 
     best_figure = "mask_AP"
@@ -94,6 +107,7 @@ class MaskRCNNTask:
                 f"{self.train.file} and {self.val.file} have different categories; one list is "
                 "needed for both"
             )
+        self.val.to_learn_from()
         self.description = Description(
             backbone=recipe.model,
             classes=self.train.classes,
