@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import socket
 
+from accelerate.state import AcceleratorState
+
 FORK = multiprocessing.get_context("fork")
 
 
@@ -11,6 +13,8 @@ def start(function, *arguments, **environment):
     """Start a function in a child with these environment variables."""
 
     def child():
+        # an earlier training of the parent has settled these, for one process
+        AcceleratorState._reset_state(reset_partial_state=True)
         os.environ.update(environment)
         function(*arguments)
 
