@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlla.study.planning.dataset import StudyData
+from mlla.study.planning.split_leaks import SplitLeaks
 from mlla.study.statistics.verdict import min_runs
 
 Guard = dict[str, Any]
@@ -71,18 +72,18 @@ def planned_guards(
     """
     return replaced(
         [
-            _not_yet("seed_changes_result", "the trial runs", "试运行"),
-            _not_yet("seed_reproduces_result", "the trial runs", "试运行"),
-            _not_yet("same_data_order", "the first runs", "首批运行"),
-            _not_yet("shared_initial_weights", "the first runs", "首批运行"),
-            _not_yet("one_version", "the first runs", "首批运行"),
+            not_yet("seed_changes_result", "the trial runs", "试运行"),
+            not_yet("seed_reproduces_result", "the trial runs", "试运行"),
+            not_yet("same_data_order", "the first runs", "首批运行"),
+            not_yet("shared_initial_weights", "the first runs", "首批运行"),
+            not_yet("one_version", "the first runs", "首批运行"),
         ],
         [
             checkpoint_guard(data.scored, checkpoint, data.made_split),
-            near_duplicate_guard(data),
+            near_duplicate_guard(data.leaks, len(data.lists[data.scored])),
             seeds_guard(num_seeds, num_claims),
             optimizer_guard(settings),
-            lists_guard(data),
+            lists_guard({name: len(of) for name, of in data.lists.items()}, data.digests),
         ],
     )
 
@@ -110,11 +111,9 @@ def checkpoint_guard(scored: str, checkpoint: str, made_split: Mapping[str, Any]
     )
 
 
-def near_duplicate_guard(data: StudyData) -> Guard:
+def near_duplicate_guard(leaks: SplitLeaks, num_scored: int) -> Guard:
     """Say whether splits separate images that show the same."""
-    leaks = data.leaks
     name, detail = "near_duplicates_across_splits", leaks.to_dict()
-    num_scored = len(data.lists[data.scored])
     if leaks.identical or leaks.near_duplicates:
         return guard(
             name,
@@ -173,20 +172,26 @@ def optimizer_guard(settings: Mapping[str, Any]) -> Guard:
     )
 
 
-def lists_guard(data: StudyData) -> Guard:
-    """Say which images are used, and by which digest they are fixed."""
-    sizes = {split: len(images) for split, images in data.lists.items()}
+def lists_guard(sizes: Mapping[str, int], digests: Mapping[str, str]) -> Guard:
+    """Say how many images each split has, and by which digest they are fixed."""
     text = ", ".join(f"{split} {number}" for split, number in sizes.items())
     return guard(
         "image_lists_fixed",
         PASSED,
-        {"images": sizes, "sha256": data.digests},
+        {"images": dict(sizes), "sha256": dict(digests)},
         f"Images and labels are fixed by SHA-256: {text}.",
         f"图像和标注由 SHA-256 固定：{text}。",
     )
 
 
-def _not_yet(name: str, waits_for: str, waits_for_zh: str) -> Guard:
+def not_yet(name: str, waits_for: str, waits_for_zh: str) -> Guard:
+    """Say that only runs will tell, and which.
+
+    Args:
+        name: One of `NAMES`.
+        waits_for: The runs, in English.
+        waits_for_zh: The same in Chinese.
+    """
     return guard(
         name,
         NOT_CHECKED,

@@ -22,13 +22,18 @@ def finished_guards(plan: Mapping[str, Any], outcomes: Sequence[Outcome]) -> lis
         outcomes: Those of all finished runs that the study trained, at least one.
     """
     return [
-        _same_data_order(outcomes),
+        same_data_order(outcomes),
         _shared_initial_weights(plan, outcomes),
         _one_version(plan, outcomes),
     ]
 
 
-def _same_data_order(outcomes: Sequence[Outcome]) -> Guard:
+def same_data_order(outcomes: Sequence[Outcome]) -> Guard:
+    """Say whether all arms of a seed saw the same.
+
+    Args:
+        outcomes: Those of finished runs, at least one.
+    """
     name = "same_data_order"
     by_seed: dict[int, dict[str, list[str]]] = defaultdict(dict)
     for outcome in outcomes:

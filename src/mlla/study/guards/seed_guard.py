@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mlla.study.runs.training_runs import Run, make_job, train_runs, unfinished
 
 # enough for several steps of the optimizer, and an order to differ in
 NUM_BATCHES, MIN_IMAGES, NUM_VALIDATION_IMAGES = 4, 16, 16
-_SEEDS = {"first": 0, "again": 0, "other": 1}
+TRIALS = {"first": 0, "again": 0, "other": 1}
 
 
 def check_seeds(plan: dict[str, Any], out: Path, executor: Executor) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
     lists = read_lists(plan["data"]["study_yaml"])
     batch = plan["settings"]["batch"]
     few = {
-        "train": _spread(lists["train"], max(NUM_BATCHES * batch, MIN_IMAGES)),
-        "val": _spread(lists["val"], NUM_VALIDATION_IMAGES),
+        "train": spread(lists["train"], max(NUM_BATCHES * batch, MIN_IMAGES)),
+        "val": spread(lists["val"], NUM_VALIDATION_IMAGES),
     }
     write_lists(folder / "data", few, tuple(plan["data"]["names"]))
     # the last epochs have no mosaic, and this is the first
@@ -96,21 +96,25 @@ def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
             folder / name,
             {**make_job(plan, plan["arms"][0], seed), **changes},
         )
-        for name, seed in _SEEDS.items()
+        for name, seed in TRIALS.items()
     ]
 
 
-def judge_trials(runs: Sequence[Run]) -> list[Guard]:
+def judge_trials(
+    runs: Sequence[Run], digest_of: Callable[[Path], str] | None = None
+) -> list[Guard]:
     """Compare the trial runs.
 
     Args:
         runs: Finished runs, as `trial_runs` lists them.
+        digest_of: From a run folder to a digest of the trained weights; by default that of a
+            detector.
 
     Returns:
         The guards "seed_changes_result" and "seed_reproduces_result".
     """
     outcomes = {run.folder.name: read_outcome(run.folder) for run in runs}
-    digests = {name: _weights_digest(outcome.folder) for name, outcome in outcomes.items()}
+    digests = {name: (digest_of or _weights_digest)(one.folder) for name, one in outcomes.items()}
     return [_changes(outcomes, digests), _reproduces(outcomes, digests)]
 
 
@@ -172,7 +176,7 @@ def _reproduces(outcomes: Mapping[str, Outcome], digests: Mapping[str, str]) -> 
     )
 
 
-def _spread(images: Sequence[Path], number: int) -> tuple[Path, ...]:
+def spread(images: Sequence[Path], number: int) -> tuple[Path, ...]:
     """Choose images evenly over a list."""
     number = min(number, len(images))
     return tuple(images[index * len(images) // number] for index in range(number))

@@ -27,21 +27,25 @@ def default_folder(data: Path) -> Path:
     return Path("studies") / (data.parent.name if generic else data.stem)
 
 
-def refuse_foreign_folder(out: Path) -> None:
+def refuse_foreign_folder(out: Path, plan: str = PLAN) -> None:
     """Raise if a folder holds something else than a study.
+
+    Args:
+        out: The folder, which need not exist.
+        plan: Name of the file that makes it a study.
 
     Raises:
         ValueError: If it does.
     """
     if out.is_file():
         raise ValueError(f"out={str(out)!r} is a file; name a new folder")
-    if (out / PLAN).exists() or not out.exists():
+    if (out / plan).exists() or not out.exists():
         return
     # an earlier attempt may have been killed before its plan was written
     others = [path.name for path in out.iterdir() if path.name not in (LOCK, "data")]
     if others := [name for name in others if not name.endswith(".writing")]:
         raise ValueError(
-            f"out={str(out)!r} holds {others[0]} and no {PLAN}, so it is no study; nothing was "
+            f"out={str(out)!r} holds {others[0]} and no {plan}, so it is no study; nothing was "
             "changed. Choose a new folder"
         )
 

@@ -112,14 +112,19 @@ def make_request(
     }
 
 
-def command_of(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+def command_of(
+    arguments: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    command: Sequence[str] = ("mlla", "compare"),
+) -> str:
     """Return the words of the command line that ask for the same.
 
     Args:
-        arguments: The arguments of `compare` by name.
+        arguments: The arguments of `compare`, or of another study, by name.
         defaults: Their defaults, which are left out.
+        command: The first words.
     """
-    words = ["mlla", "compare"]
+    words = list(command)
     for key, value in arguments.items():
         if key in defaults and value == defaults[key]:
             continue

@@ -58,7 +58,7 @@ def find_pairs(digests: Mapping[Path, str], *, quiet: bool = False) -> list[tupl
     seconds = _SECONDS_PER_PAIR * len(paths) * (len(paths) - 1) / 2 / (os.cpu_count() or 1)
     if seconds > _WORTH_A_WORD_S and not quiet:
         print(
-            f"mlla compare: searching {len(paths)} images for near-duplicates, about "
+            f"mlla: searching {len(paths)} images for near-duplicates, about "
             f"{seconds / 60:.0f} minutes, once for this study; near_duplicates=False leaves it out",
             file=sys.stderr,
             flush=True,

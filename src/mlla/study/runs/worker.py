@@ -38,7 +38,10 @@ from mlla.study.runs.run_folder import (
     record_failure,
     run_state,
 )
+from mlla.study.six_designs import classifier_run
 
+# what a job says that it trains, and who knows how; those of detectors say nothing
+KINDS = {"detector": detector_run, "classifier": classifier_run}
 # an earlier worker whose parent was killed needs a moment to end
 LOCK_TIMEOUT_S = 60
 # for an orderly end, which loggers like
@@ -61,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(WITH_PARENT, action="store_true", help="end when the input ends")
     given = parser.parse_args(arguments)
     if not (given.folder / JOB).is_file():
-        parser.error(f"{given.folder} holds no {JOB}; `mlla compare` makes such folders")
+        parser.error(
+            f"{given.folder} holds no {JOB}; `mlla compare` and `mlla study` make such folders"
+        )
     faulthandler.enable()
     signal.signal(signal.SIGTERM, _interrupt)
     if given.with_parent:
@@ -90,8 +95,9 @@ def _attempt(folder: Path) -> int:
     try:
         _begin(folder)
         job = read_json(folder / JOB)
-        detector_run.train(folder, job)
-        detector_run.finish(folder, job)
+        kind = KINDS[job.get("kind", "detector")]
+        kind.train(folder, job)
+        kind.finish(folder, job)
     except KeyboardInterrupt:
         print(f"interrupted: {epochs_done(folder)} epochs are kept", file=sys.stderr)
         return INTERRUPTED_CODE
@@ -124,7 +130,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end_with_input() -> None:
     """End when the standard input does: the parent process died, or wants this one to."""
-    # a dependency of ultralytics
+    # a dependency of ultralytics and of accelerate
     import psutil  # type: ignore[import-untyped]
 
     while os.read(0, 1024):
