@@ -195,6 +195,7 @@ def test_mixing_needs_pairs(data):
         (["val", "model=mlla_tiny", "data=nowhere"], "data=nowhere is not a folder here"),
         (["train", "model=x", "data=x", "out=y", "epochs=many"], "epochs='many' must be a whole"),
         (["val", "model=mlla_tiny", "data=nowhere", "extra"], "unexpected extra"),
+        (["val", "model=mlla_tiny", "data=nowhere", "batch=all"], "batch='all' must be a whole"),
     ],
 )
 def test_commands_that_cannot_run(words, message, capsys):

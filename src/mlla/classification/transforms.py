@@ -30,8 +30,8 @@ def input_size_of(network: nn.Module, image_size: int | None) -> tuple[int, int,
         raise ValueError(f"the model takes {channels} channels; images are read with 3")
     if image_size is None:
         return channels, height, width
-    if image_size < 1:
-        raise ValueError(f"image_size={image_size} must be a positive number of pixels")
+    if not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"image_size={image_size!r} must be a whole number of pixels from 1 on")
     return channels, image_size, image_size
 
 

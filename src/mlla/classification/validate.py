@@ -10,7 +10,7 @@ from mlla.classification.image_split import TransformedImages, open_split
 from mlla.classification.models import load_classifier
 from mlla.classification.scores import score
 from mlla.classification.transforms import input_size_of, scoring_transform
-from mlla.training import Launch
+from mlla.training import Launch, LoopSettings
 
 
 def validate(
@@ -51,9 +51,10 @@ def validate(
         FileNotFoundError: If the data, the split or the model does not exist.
         ValueError: If model and data do not fit each other.
     """
-    if batch < 1 or workers < 0:
-        raise ValueError(f"batch={batch} must be at least 1 and workers={workers} at least 0")
-    launch = Launch(precision, device)
+    settings = LoopSettings(
+        epochs=1, batch=batch, workers=workers, precision=precision, device=device
+    )
+    launch = Launch(settings.precision, settings.device)
     images = open_split(data, split, root=root)
     classifier = load_classifier(model, model_args=model_args)
     if classifier.class_names is not None:

@@ -8,10 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mlla.classification import Recipe, train, validate
 from mlla.cli.arguments import UsageError, nearest, read_options, value_of
-from mlla.cli.check import read_call_arguments
-from mlla.training import LoopSettings
 
 HELP = """usage: mlla classify train model=mlla_tiny data=FOLDER out=DIR [epochs=300] [batch=4096]
        mlla classify val model=FILE.pth|FOLDER|NAME data=FOLDER [out=DIR]
@@ -40,8 +37,6 @@ both:
 
 Several GPUs or machines: torchrun --nproc-per-node 8 -m mlla.cli classify train ..."""
 
-_LOOP = tuple(field.name for field in fields(LoopSettings))
-_RECIPE = tuple(field.name for field in fields(Recipe))
 _WHAT = ("model", "data", "out", "root", "image_size", "model_args")
 _WORDS = ("model", "data", "out", "root", "train_split", "val_split", "split", "auto_augment")
 
@@ -61,10 +56,16 @@ def run(_command: str, words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    known = (*_WHAT, "train_split", "val_split", *_LOOP, *_RECIPE)
+    from mlla.classification import Recipe, train
+    from mlla.training import LoopSettings
+
+    loop_names, recipe_names = (
+        [field.name for field in fields(settings)] for settings in (LoopSettings, Recipe)
+    )
+    known = (*_WHAT, "train_split", "val_split", *loop_names, *recipe_names)
     options = _options(words, known, needed=("model", "data", "out"))
-    loop = {"epochs": 300, "batch": 4096, **_taken(options, _LOOP)}
-    recipe = Recipe(**_taken(options, _RECIPE))
+    loop = {"epochs": 300, "batch": 4096, **_taken(options, loop_names)}
+    recipe = Recipe(**_taken(options, recipe_names))
     figures = train(settings=LoopSettings(**loop), recipe=recipe, **options)
     _say(f"best epoch {figures['epoch']}: {_text(figures)}; {Path(options['out']) / 'best'}")
     return 0
@@ -73,6 +74,8 @@ def _train(words: Sequence[str]) -> int:
 def _val(words: Sequence[str]) -> int:
     known = (*_WHAT, "split", "batch", "workers", "precision", "device")
     options = _options(words, known, needed=("model", "data"))
+    from mlla.classification import validate
+
     _say(_text(validate(**options)))
     return 0
 
@@ -91,6 +94,8 @@ def _options(
         if key != "model_args"
     }
     if "model_args" in texts:
+        from mlla.cli.check import read_call_arguments
+
         options["model_args"] = read_call_arguments(texts["model_args"])
     return options
 
