@@ -50,7 +50,7 @@ def augmented(
     if random.random() < 0.5:
         image, classes = image[:, ::-1], classes[:, ::-1]
     colours = _changed_colours(to_unit_range(image))
-    target = torch.from_numpy(np.ascontiguousarray(classes)).long()
+    target = torch.from_numpy(np.array(classes)).long()
     return _pad(colours, target, crop_px)
 
 

@@ -23,6 +23,10 @@ DECODER_ARGS: dict[str, dict[str, Any]] = {
     "upernet": {"decoder_channels": 512},
     "segformer": {},
 }
+#: What a decoder needs at least: pan halves the deepest map three times.
+LEAST_SIDE_PX = {"pan": 256}
+#: Decoders with a batch norm on a single pixel, which cannot learn from one image at a time.
+POOLING_DECODERS = ("pan", "pspnet", "upernet")
 _UNFIT = {
     "deeplabv3": "it needs a backbone whose last stage is dilated",
     "deeplabv3plus": "it needs a backbone whose last stage is dilated",

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from mlla.models import VMUNet
 from mlla.semantic_segmentation.auxiliary_head import AuxiliaryHead
-from mlla.semantic_segmentation.decoders import build_decoder_network
+from mlla.semantic_segmentation.decoders import LEAST_SIDE_PX, build_decoder_network
 
 VM_UNET = "vm_unet"
 # of the authors' decoder, which smp's decoders lack
@@ -77,7 +77,7 @@ class Segmenter(nn.Module):
                     f"decoder={plan.decoder!r}: vm_unet has its own decoder; leave it out"
                 )
             self.network: Any = VMUNet(num_classes=plan.num_classes, **plan.model_args)
-            self.stride = self.network.stride
+            self.stride, self.least_side_px = self.network.stride, 1
             return
         self.network = build_decoder_network(
             plan.model,
@@ -87,6 +87,7 @@ class Segmenter(nn.Module):
             decoder_args=plan.decoder_args,
         )
         self.stride = self.network.encoder.output_stride
+        self.least_side_px = LEAST_SIDE_PX.get(plan.decoder or "", 1)
         self.dropout = nn.Dropout2d(DROPOUT)
         if plan.auxiliary:
             channels = self.network.encoder.out_channels
@@ -141,8 +142,10 @@ class Segmenter(nn.Module):
         return (image - mean) / std
 
     def _pad(self, image: Tensor) -> Tensor:
-        height, width = image.shape[2:]
-        return functional.pad(image, (0, -width % self.stride, 0, -height % self.stride))
+        height, width = (max(side, self.least_side_px) for side in image.shape[2:])
+        right = width + -width % self.stride - image.shape[3]
+        bottom = height + -height % self.stride - image.shape[2]
+        return functional.pad(image, (0, right, 0, bottom))
 
 
 def _enlarge(logits: Tensor, size: torch.Size) -> Tensor:

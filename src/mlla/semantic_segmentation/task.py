@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from mlla.semantic_segmentation.augmentation import augmented
 from mlla.semantic_segmentation.backbone_weights import load_backbone
 from mlla.semantic_segmentation.confusion import IGNORED
+from mlla.semantic_segmentation.decoders import POOLING_DECODERS
 from mlla.semantic_segmentation.inference import Inference
 from mlla.semantic_segmentation.mask_split import MaskSplit
 from mlla.semantic_segmentation.recipe import SegmentationRecipe
@@ -107,6 +108,11 @@ class SegmentationTask:
     def loss(self, model: nn.Module, batch: Any, moment: Moment) -> Mapping[str, Tensor]:
         """Return the cross-entropy of both heads."""
         images, target = batch
+        if len(images) == 1 and self.plan.decoder in POOLING_DECODERS:
+            raise ValueError(
+                f"forward_batch=1: the batch norms of decoder={self.plan.decoder} need at least 2 "
+                "images at once; choose forward_batch=2 and a multiple of it as batch"
+            )
         outputs = model(images)
         logits, second = outputs if isinstance(outputs, tuple) else (outputs, None)
         terms = {"cross_entropy": _cross_entropy(logits, target)}
