@@ -3,8 +3,10 @@
 import re
 
 import pytest
+import timm
 
 from mlla.classification import Recipe
+from mlla.classification.transforms import training_transform
 
 
 def test_the_published_training_of_the_tiny_model():
@@ -45,6 +47,7 @@ def test_what_is_given_stays():
         ({"drop_path": 1}, "drop_path=1 must be at least 0 and less than 1"),
         ({"mixup": -0.1}, "mixup=-0.1 must be at least 0"),
         ({"weight_decay": float("nan")}, "weight_decay=nan"),
+        ({"auto_augment": 9}, "auto_augment=9 must be a name, or None"),
         ({"mixup": None}, "mixup=None must be a number"),
     ],
 )
@@ -58,3 +61,19 @@ def test_values_that_do_not_fit_the_training():
         Recipe(warmup_epochs=5).for_training("mlla_tiny", batch=64, epochs=5)
     with pytest.raises(ValueError, match=r"must not be more than lr=.*; lower them too"):
         Recipe().for_training("mlla_tiny", batch=1, epochs=5)
+
+
+def transforms(**changes):
+    network = timm.create_model("mlla_tiny", dim=8, depths=(1,), num_heads=(1,))
+    recipe = Recipe(**changes)
+    return [
+        type(step).__name__ for step in training_transform(network, (3, 16, 16), recipe).transforms
+    ]
+
+
+def test_augmentation_follows_the_recipe():
+    assert {"RandAugment", "RandomErasing", "RandomHorizontalFlip"} <= set(transforms())
+    assert "RandAugment" not in transforms(auto_augment=None)
+    assert "RandomErasing" not in transforms(random_erasing=0)
+    with pytest.raises(ValueError, match="auto_augment='rend-m9' is unknown to timm"):
+        transforms(auto_augment="rend-m9")

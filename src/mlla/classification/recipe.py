@@ -26,8 +26,8 @@ class Recipe:
         label_smoothing: Share of the target that goes to all classes.
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of CutMix; 0 for none. With both, each forward pass draws one of them.
-        auto_augment: timm's name of a RandAugment or AutoAugment; "" for none, which leaves crop
-            and flip.
+        auto_augment: timm's name of a RandAugment or AutoAugment; None for none, which leaves
+            crop, flip and some jitter of colours.
         random_erasing: Probability of erasing a rectangle.
         drop_path: Probability of skipping a branch in the last block; by default that of the
             size, 0 for models that are no MLLA.
@@ -48,12 +48,14 @@ class Recipe:
     label_smoothing: float = 0.1
     mixup: float = 0.8
     cutmix: float = 1.0
-    auto_augment: str = "rand-m9-mstd0.5-inc1"
+    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     random_erasing: float = 0.25
     drop_path: float | None = None
     mesa: float | None = None
 
     def __post_init__(self) -> None:
+        if not (self.auto_augment is None or isinstance(self.auto_augment, str)):
+            raise ValueError(f"auto_augment={self.auto_augment!r} must be a name, or None")
         for name, largest in (
             ("lr", math.inf),
             ("warmup_epochs", math.inf),

@@ -64,7 +64,7 @@ def training_transform(
             input_size,
             is_training=True,
             color_jitter=COLOR_JITTER,
-            auto_augment=recipe.auto_augment or None,
+            auto_augment=recipe.auto_augment,
             re_prob=recipe.random_erasing,
             re_mode="pixel",
             interpolation=config["interpolation"],
@@ -73,6 +73,6 @@ def training_transform(
         )
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            f"auto_augment={recipe.auto_augment!r} is unknown to timm ({error}); the published "
-            f"one is {Recipe.auto_augment!r}"
+            f"auto_augment={recipe.auto_augment!r} is unknown to timm; the published one is "
+            f"{Recipe.auto_augment!r}, None is for none"
         ) from error

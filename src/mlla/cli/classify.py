@@ -27,7 +27,7 @@ train:
   lr                default: 5e-4 for every 512 images of a batch; printed
   warmup_epochs, warmup_lr, min_lr, weight_decay, label_smoothing, mixup, cutmix, auto_augment,
   random_erasing, drop_path, mesa
-                    the recipe; defaults as published
+                    the recipe; defaults as published; none for no auto_augment
   ema_decay, clip_grad_norm, gradient_checkpointing, evaluate_every, seed
   train_split, val_split   names of the splits (train, val)
 val:
@@ -38,7 +38,7 @@ both:
 Several GPUs or machines: torchrun --nproc-per-node 8 -m mlla.cli classify train ..."""
 
 _WHAT = ("model", "data", "out", "root", "image_size", "model_args")
-_WORDS = ("model", "data", "out", "root", "train_split", "val_split", "split", "auto_augment")
+_WORDS = ("model", "data", "out", "root", "train_split", "val_split", "split")
 
 
 def run(_command: str, words: Sequence[str]) -> int:
