@@ -7,10 +7,12 @@ study are copied beside this file; what they say is in README.md.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlla.data import convert
 from mlla.study import compare
+from mlla.study.report.name_parts import name_parts
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "neu_det"))
@@ -49,6 +51,18 @@ def neu_det(archive: Path, work: Path) -> Path:
     return prepare(archive, work / "neu_det", ["grouped"], 0.33)["grouped"]
 
 
+def keep(study: Path, target: Path, places: Mapping[str, str]) -> None:
+    """Copy results and report; where it was run is nobody's concern."""
+    target.mkdir(exist_ok=True)
+    for file in KEPT:
+        text = (study / file).read_text(encoding="utf-8")
+        for place, name in places.items():
+            # the page lets long names break
+            for written in (place, "<wbr>".join(name_parts(place))):
+                text = text.replace(written, name)
+        (target / file).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     work = Path(given["work"]).absolute()
@@ -67,13 +81,7 @@ def main() -> None:
             **SETTINGS,
             **STUDIES[name],
         )
-        for file in KEPT:
-            target = HERE / name / file
-            target.parent.mkdir(exist_ok=True)
-            # where it was run is nobody's concern
-            text = (out / file).read_text(encoding="utf-8")
-            text = text.replace(str(work), "WORK").replace(str(HERE), "experiments/compare")
-            target.write_text(text, encoding="utf-8")
+        keep(out, HERE / name, {str(work): "WORK", str(HERE): "experiments/compare"})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from mlla.study.report.box_matching import Box, match_boxes
 from mlla.study.report.charts.canvas import text_width
+from mlla.study.report.shown_path import shown_path
 
 MAX_ROWS, MAX_SIDE_PX, QUALITY = 8, 480, 80
 # letters in parts of the width of the image
@@ -113,12 +114,14 @@ def draw_pictures(results: Mapping[str, Any], texts: Mapping[str, str]) -> list[
     in_turn = [
         entry for rank in zip_longest(*by_arm.values()) for entry in rank if entry is not None
     ]
-    return [_picture(entry, results["baseline"], texts) for entry in in_turn[:MAX_ROWS]]
+    return [_picture(entry, results, texts) for entry in in_turn[:MAX_ROWS]]
 
 
-def _picture(entry: Mapping[str, Any], baseline: str, texts: Mapping[str, str]) -> Picture:
+def _picture(
+    entry: Mapping[str, Any], results: Mapping[str, Any], texts: Mapping[str, str]
+) -> Picture:
     """Scale one image and its boxes."""
-    gain = entry["gain"]
+    gain, name = entry["gain"], shown_path(entry["image"], results["data"]["yaml"])
     title = texts["gain" if gain > 0 else "loss"].format(
         arm=entry["arm"], gain=f"{abs(gain):.2g}", seed=entry["seed"]
     )
@@ -128,19 +131,19 @@ def _picture(entry: Mapping[str, Any], baseline: str, texts: Mapping[str, str]) 
     except Exception as error:
         why = str(getattr(error, "strerror", None) or error)
         problem = texts["no_image"].format(image=entry["image"], why=why)
-        return Picture(title, entry["image"], None, problem, 0, 0, 0.0, [])
+        return Picture(title, name, None, problem, 0, 0, 0.0, [])
     labels = _drawn("labelled", entry["boxes"]["truth"], factor)
     summary = texts["objects"].format(objects=len(labels))
     panels = [Panel(texts["truth"], summary, labels, _captions(labels, width))]
-    for name, who in ((baseline, "baseline"), (entry["arm"], "arm")):
+    for arm, who in ((results["baseline"], "baseline"), (entry["arm"], "arm")):
         found = match_boxes(entry["boxes"]["truth"], entry["boxes"][who])
         summary = texts["found"].format(
             hits=len(found.hits), objects=len(labels), false=len(found.false)
         )
         parts = {"missed": found.missed, "hit": found.hits, "false": found.false}
         boxes = [box for kind, of in parts.items() for box in _drawn(kind, of, factor)]
-        panels.append(Panel(name, summary, boxes, _captions(boxes, width)))
-    return Picture(title, entry["image"], jpeg, "", width, height, _LETTERS * width, panels)
+        panels.append(Panel(arm, summary, boxes, _captions(boxes, width)))
+    return Picture(title, name, jpeg, "", width, height, _LETTERS * width, panels)
 
 
 def _scaled(file: str) -> tuple[str, float, tuple[int, int]]:

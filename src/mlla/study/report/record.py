@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mlla.study.report import numbers
+from mlla.study.report.shown_path import shown_path
 from mlla.study.report.tables import Table
 
 MAX_EXAMPLES = 5
@@ -95,7 +96,10 @@ def _data_notes(data: Mapping[str, Any], texts: Mapping[str, str]) -> list[str]:
                 touched=numbers.count(leaks["test_images_touched"]),
             )
         )
-        pairs = [" = ".join(map(str, pair)) for pair in leaks["examples"][:MAX_EXAMPLES]]
+        pairs = [
+            " = ".join(shown_path(str(one), data["yaml"]) for one in pair)
+            for pair in leaks["examples"][:MAX_EXAMPLES]
+        ]
         if pairs:
             notes.append(texts["leak_examples"].format(pairs=", ".join(pairs)))
     return notes
