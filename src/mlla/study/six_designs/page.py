@@ -112,5 +112,5 @@ def csv_table(results: Mapping[str, Any]) -> str:
     for row in results["rows"]:
         for run in row["runs"]:
             values = (run[key] for key in ("seed", "top1", "checkpoint_epoch", "train_seconds"))
-            table.writerow([row["name"], *values, row["published"]["top1"] / 100])
+            table.writerow([row["name"], *values, round(row["published"]["top1"] / 100, 4)])
     return target.getvalue()
