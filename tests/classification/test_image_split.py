@@ -1,6 +1,10 @@
 """Images with class names on disk."""
 
+import io
+import os
 import pickle
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,3 +111,45 @@ def test_a_data_set_of_torchvision_on_disk(tmp_path):
 def test_a_missing_data_set_of_torchvision_is_not_downloaded(tmp_path):
     with pytest.raises(RuntimeError, match="not found or corrupted"):
         open_split("torch/cifar10", "val", root=tmp_path)
+
+
+def hugging_face_package(rows, class_names):
+    """Return what timm's reader uses of the package `datasets`, with these rows in it."""
+
+    class Table(list):
+        info = SimpleNamespace(features={"label": SimpleNamespace(names=class_names)}, splits={})
+
+        def cast_column(self, name, kind):
+            return self
+
+    def load_dataset(name, split, cache_dir):
+        assert os.environ["HF_DATASETS_OFFLINE"] == "1"
+        if split != "validation":
+            raise ValueError(f"Unknown split {split!r}")
+        return Table(rows)
+
+    package = ModuleType("datasets")
+    package.load_dataset, package.Image = load_dataset, lambda decode: None
+    return package
+
+
+@pytest.mark.parametrize("class_names", [["cat", "dog"], None])
+def test_a_data_set_of_hugging_face_on_disk(tmp_path, monkeypatch, class_names):
+    picture = io.BytesIO()
+    Image.new("RGB", (5, 4), (9, 8, 7)).save(picture, "PNG")
+    rows = [
+        {"image": {"bytes": picture.getvalue(), "path": None}, "label": label} for label in (1, 0)
+    ]
+    monkeypatch.setitem(sys.modules, "datasets", hugging_face_package(rows, class_names))
+    monkeypatch.delitem(sys.modules, "timm.data.readers.reader_hfds", raising=False)
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if class_names is None:
+        with pytest.raises(ValueError, match="no column `label` of the kind ClassLabel"):
+            open_split("hfds/pets", "validation", root=tmp_path)
+        return
+    split = open_split("hfds/pets", "validation", root=tmp_path)
+    assert split.class_names == ["cat", "dog"]
+    assert [split[index][1] for index in range(2)] == [1, 0]
+    assert split[0][0].getpixel((4, 3)) == (9, 8, 7)
+    monkeypatch.delitem(sys.modules, "timm.data.readers.reader_hfds", raising=False)
