@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mlla.study.files import write_json
-from mlla.study.six_designs.image_folders import read_images
+from mlla.study.six_designs.image_folders import IMAGES, read_images
 from mlla.study.six_designs.plan import PLAN, make_request, started
 from mlla.study.six_designs.row_runs import run_folder
 from mlla.study.six_designs.settings import complete_settings
@@ -64,7 +64,7 @@ def write_study(
     out.mkdir()
     num_seeds = max(map(len, accuracies.values()))
     images = read_images(source, near_duplicates=False, quiet=True)
-    images.write(out / "data")
+    images.write(out / IMAGES)
     plan = started(request(list(accuracies), num_seeds), images, out)
     write_json(out / PLAN, plan)
     for number, (row, of_seeds) in enumerate(accuracies.items()):

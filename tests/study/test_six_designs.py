@@ -171,6 +171,14 @@ def test_changed_images_are_refused(tmp_path):
         refuse_changed_images(planned)
 
 
+def test_a_study_removes_nothing_of_a_folder_that_it_did_not_make(tmp_path):
+    images = read_images(write_images(tmp_path / "cells", 8), near_duplicates=False, quiet=True)
+    (tmp_path / "images" / "mine").mkdir(parents=True)
+    with pytest.raises(OSError, match="images"):
+        images.write(tmp_path / "images")
+    assert (tmp_path / "images" / "mine").is_dir()
+
+
 def test_a_folder_that_is_none_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         read_images(tmp_path / "nowhere")

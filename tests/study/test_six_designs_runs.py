@@ -14,7 +14,7 @@ from made_up_six_designs import request, write_images
 from mlla.study.runs import worker
 from mlla.study.runs.run_folder import epochs_done, prepare_run, read_outcome, run_state
 from mlla.study.six_designs import compare_six_designs
-from mlla.study.six_designs.image_folders import read_images
+from mlla.study.six_designs.image_folders import IMAGES, read_images
 from mlla.study.six_designs.plan import started
 from mlla.study.six_designs.row_runs import make_job
 from mlla.study.six_designs.row_task import RowTask
@@ -26,7 +26,7 @@ MICRO = {"dim": 8, "depths": (1, 1), "num_heads": (1, 2), "head_dim": 4, "img_si
 def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
     images = read_images(write_images(folder / "cells", 10), near_duplicates=False, quiet=True)
-    images.write(folder / "data")
+    images.write(folder / IMAGES)
     return started(request(["forget_gate", "no_norm"], 2), images, folder)
 
 

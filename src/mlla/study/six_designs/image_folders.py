@@ -16,6 +16,8 @@ from mlla.data.grouped_split import deal_groups, join_groups
 from mlla.study.files import file_digest
 from mlla.study.planning.split_leaks import SplitLeaks, find_leaks, find_pairs
 
+# in the folder of a study, for a split that had to be made
+IMAGES = "images"
 # of the images of one folder of classes
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 SPLIT_SEED = 0
@@ -112,19 +114,22 @@ def write_splits(folder: Path, lists: Mapping[str, Sequence[Path]]) -> None:
     """Give images a place in folders of splits and classes, by hard links where that is possible.
 
     Args:
-        folder: Where to; what is there is replaced.
+        folder: Where to; it must not exist, and is there only when it is whole.
         lists: Images of each split, each in a folder of its class.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    draft = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(draft, ignore_errors=True)
     for split, images in lists.items():
         for image in images:
-            place = folder / split / image.parent.name / image.name
+            place = draft / split / image.parent.name / image.name
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(image, place)
+                # a link to a link would not survive the first of them
+                os.link(image.resolve(), place)
             except OSError:
                 # another disk, or a file system without links
                 shutil.copyfile(image, place)
+    draft.rename(folder)
 
 
 def refuse_changed_images(planned: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from mlla.study.guards.plan_guards import (
     seeds_guard,
 )
 from mlla.study.six_designs.classifier_run import PACKAGES
-from mlla.study.six_designs.image_folders import StudyImages
+from mlla.study.six_designs.image_folders import IMAGES, StudyImages
 from mlla.study.six_designs.published_effects import published_effects
 
 PLAN = "six_designs.json"
@@ -105,7 +105,7 @@ def started(request: Mapping[str, Any], images: StudyImages, out: Path) -> dict[
     ]
     return {
         **request,
-        "data": images.to_dict(out / "data"),
+        "data": images.to_dict(out / IMAGES),
         "checkpoint": checkpoint,
         "guards": replaced(guards, []),
         "extensions": [],
@@ -214,7 +214,7 @@ def _differences(
     """Yield in words what is asked for otherwise than planned; seeds and threads may differ."""
     if plan["data"]["source"] != str(source):
         yield f"its data is {plan['data']['source']}, not {source}"
-    if plan["data"]["made_split"] and plan["data"]["folder"] != str(out / "data"):
+    if plan["data"]["made_split"] and plan["data"]["folder"] != str(out / IMAGES):
         yield f"it was made in {Path(plan['data']['folder']).parent}: move it back"
     for key in _SAME:
         old, new = plan[key], request[key]

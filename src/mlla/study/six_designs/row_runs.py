@@ -19,7 +19,7 @@ from mlla.study.runs.progress import Progress, Watched
 from mlla.study.runs.run_folder import Outcome
 from mlla.study.runs.training_runs import Run, train_runs, unfinished
 from mlla.study.six_designs.classifier_run import TRAINING, WEIGHTS
-from mlla.study.six_designs.image_folders import splits_of, write_splits
+from mlla.study.six_designs.image_folders import IMAGES, splits_of, write_splits
 from mlla.study.six_designs.plan import DECISIVE, PLAN
 from mlla.study.six_designs.published_effects import BASELINE
 
@@ -117,11 +117,13 @@ def trial_runs(plan: Mapping[str, Any], out: Path) -> list[Run]:
     folder = out / "probe"
     whole = splits_of(Path(plan["data"]["folder"]))["train"]
     few = spread(whole, NUM_BATCHES * plan["settings"]["batch"])
-    # what is scored does not matter, so it can be of classes that are learnt
-    write_splits(folder / "data", {"train": few, "val": few[:: max(len(few) // 16, 1)]})
+    if not (folder / IMAGES).exists():
+        folder.mkdir(exist_ok=True)
+        # what is scored does not matter, so it can be of classes that are learnt
+        write_splits(folder / IMAGES, {"train": few, "val": few[:: max(len(few) // 16, 1)]})
     recipe = {**plan["recipe"], "warmup_epochs": 0.0}
     changes = {
-        "data": str(folder / "data"),
+        "data": str(folder / IMAGES),
         "settings": {**plan["settings"], "epochs": 1},
         "recipe": recipe,
         "scored": "val",

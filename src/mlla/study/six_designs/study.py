@@ -20,7 +20,12 @@ from mlla.study.runs.executors import check_executor, make_executor, opened
 from mlla.study.runs.progress import Progress, Watched
 from mlla.study.runs.run_folder import read_outcome, run_state
 from mlla.study.runs.training_runs import Run, train_runs, unfinished
-from mlla.study.six_designs.image_folders import StudyImages, read_images, refuse_changed_images
+from mlla.study.six_designs.image_folders import (
+    IMAGES,
+    StudyImages,
+    read_images,
+    refuse_changed_images,
+)
 from mlla.study.six_designs.page import write_report
 from mlla.study.six_designs.plan import (
     PLAN,
@@ -135,6 +140,8 @@ def compare_six_designs(
         runs = planned_runs(plan, folder)
         waiting = unfinished(runs)
         refuse_small_disk(folder, _disk_need(plan, len(waiting), len(devices.environments)))
+        if images is not None:
+            images.write(folder / IMAGES)
         write_json(folder / PLAN, plan)
         where = f"{len(devices.environments)} at a time" if is_local else f"on {executor}"
         num_done = len(runs) - len(waiting)
@@ -212,7 +219,6 @@ def _plan(
         return plan
     if images is None:
         raise RuntimeError(f"{folder} was removed in the meantime; give the same command again")
-    images.write(folder / "data")
     return started(request, images, folder)
 
 
