@@ -190,7 +190,10 @@ def _open_hugging_face(data: str, split: str, root: Path) -> ImageSplit:
         reader = create_reader(data, root=str(root), split=split)
     except ImportError as error:
         raise ImportError(f"data={data} needs pip install datasets ({error})") from error
-
+    if not reader.class_to_idx:
+        raise ValueError(
+            f"data={data} has no column `label` of the kind ClassLabel, which names the classes"
+        )
     names = [f"{data}/{split}/{index}" for index in range(len(reader))]
     return ImageSplit(
         _ReaderImages(reader), names, _by_label(reader.class_to_idx), f"{data} {split}"
