@@ -5,11 +5,11 @@ import os
 import signal
 from pathlib import Path
 
-import children
 import pytest
 import torch
 from toy_task import ToyTask
 
+import children
 from mlla.training import LoopSettings, fit
 from mlla.training import run_folder as run_folder_module
 

@@ -1,11 +1,11 @@
 """One update: sums of gradients, running statistics, the moving average, schedules."""
 
-import children
 import pytest
 import torch
 from torch import nn
 from toy_task import Network, ToyTask
 
+import children
 from mlla.training import Launch, LoopSettings, cosine_schedule, poly_schedule, step_schedule
 from mlla.training.learner import Learner
 from mlla.training.portions import portions_of

@@ -41,8 +41,8 @@ def check_weights_file(weights: str) -> None:
         hint = f" (did you mean {', '.join(near)}?)" if near else " (`mlla models`)"
         raise FileNotFoundError(
             f"model={weights!r} does not exist, neither here ({Path.cwd()}) nor in {folders[1]}. "
-            f"Put the file there, {untrained}name a packaged model{hint}, or set the environment variable "
-            "YOLO_OFFLINE=false to let Ultralytics download its own weights"
+            f"Put the file there, {untrained}name a packaged model{hint}, or set the environment "
+            "variable YOLO_OFFLINE=false to let Ultralytics download its own weights"
         )
 
 
