@@ -94,9 +94,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "figure_5_caption": (
         "Standard deviation of the Euclidean norms of the tokens of an image after each block, "
-        "mean over {images} images; with and without normalisation.",
+        "mean over {images} images; with and without normalisation. It is 0 where the grid of a "
+        "block is a single token.",
         "每个模块之后，一张图像中各 token 的欧氏范数的标准差（{images} 张图像的均值），"
-        "有归一化与无归一化。",
+        "有归一化与无归一化。网格只有一个 token 的模块，其值为 0。",
     ),
     "no_figure": ("No finished run of {row} yet.", "{row} 尚无完成的训练。"),
     "block": ("block", "模块"),
