@@ -57,7 +57,7 @@ def test_published_widths():
 
 def test_the_image_decides_not_its_padding():
     """What is right and below of an image of whole strides changes nothing where it is cut off."""
-    model = Segmenter(plan()).eval()
+    model = Segmenter(plan("unet")).eval()
     image = torch.rand(1, 3, 40, 50)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     padded = mean.expand(1, 3, 64, 64).clone()

@@ -1,4 +1,4 @@
-"""`mlla semantic train | val`: semantic segmentation as published."""
+"""`mlla semantic train | val | weights`: semantic segmentation as published."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from mlla.cli.check import read_call_arguments
 
 HELP = """usage: mlla semantic train data=FOLDER out=DIR [model=mlla_tiny] [decoder=upernet]
        mlla semantic val model=DIR/best data=FOLDER [split=val] [out=DIR]
+       mlla semantic weights file=PUBLISHED.pth out=FOLDER
+
+  weights     turn the UPerNet that MLLA's authors published into a folder for val
 
   data        FOLDER/images/train, FOLDER/annotations/train (or masks, labels) and the same of val;
               Cityscapes' leftImg8bit and gtFine; or a YAML file with train, val and classes
@@ -45,17 +48,17 @@ Several GPUs or machines: torchrun --nproc-per-node 8 -m mlla.cli semantic train
 
 _DATA = ("data", "classes", "ignore", "reduce_zero_label")
 _HARDWARE = ("precision", "workers", "device")
-_TEXTS = {"model", "decoder", "weights", "data", "out", "split", "train_split", "val_split"}
+_TEXTS = {"model", "decoder", "weights", "data", "out", "file", "split", "train_split", "val_split"}
 _CALLS = ("model_args", "decoder_args")
 _FLAGS = ("gradient_checkpointing", "reduce_zero_label", "flip")
 
 
 def run(_command: str, words: Sequence[str]) -> int:
-    """Run one of the two."""
+    """Run one of the three."""
     if not words or any(word in ("-h", "--help") for word in words):
         print(HELP)
         return 0 if words else 2
-    actions = {"train": _train, "val": _val}
+    actions = {"train": _train, "val": _val, "weights": _weights}
     action, *rest = words
     if action not in actions:
         raise UsageError(
@@ -99,6 +102,15 @@ def _val(words: Sequence[str]) -> int:
     scores = validate(**options)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in scores.figures().items())
     _say(f"{scores.table()}\n{figures}")
+    return 0
+
+
+def _weights(words: Sequence[str]) -> int:
+    from mlla.semantic_segmentation import convert_published_segmenter
+
+    options = _options(words, ("file", "out"), needed=("file", "out"))
+    plan = convert_published_segmenter(options["file"], options["out"])
+    print(f"wrote {options['out']}: {plan.model} with {plan.decoder}, {plan.num_classes} classes")
     return 0
 
 

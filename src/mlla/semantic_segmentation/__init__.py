@@ -10,6 +10,7 @@ from mlla.semantic_segmentation.inference import Inference, segment
 from mlla.semantic_segmentation.label_map import LabelMap
 from mlla.semantic_segmentation.mask_split import MaskSplit
 from mlla.semantic_segmentation.open_data import open_split
+from mlla.semantic_segmentation.published_segmenter import convert_published_segmenter
 from mlla.semantic_segmentation.recipe import SegmentationRecipe
 from mlla.semantic_segmentation.segmenter import Segmenter, SegmenterPlan
 from mlla.semantic_segmentation.segmenter_folder import load_segmenter, save_segmenter
@@ -26,6 +27,7 @@ __all__ = [
     "Segmenter",
     "SegmenterPlan",
     "confusion_matrix",
+    "convert_published_segmenter",
     "load_segmenter",
     "open_split",
     "save_segmenter",

@@ -25,8 +25,12 @@ DECODER_ARGS: dict[str, dict[str, Any]] = {
 }
 #: What a decoder needs at least: pan halves the deepest map three times.
 LEAST_SIDE_PX = {"pan": 256}
+#: Decoders that take maps of any size.
+SIZE_FREE_DECODERS = ("upernet",)
 #: Decoders with a batch norm on a single pixel, which cannot learn from one image at a time.
 POOLING_DECODERS = ("pan", "pspnet", "upernet")
+# of the norms of stages in the published model
+PUBLISHED_NORM_EPS = 1e-5
 _UNFIT = {
     "deeplabv3": "it needs a backbone whose last stage is dilated",
     "deeplabv3plus": "it needs a backbone whose last stage is dilated",
@@ -92,4 +96,7 @@ def build_decoder_network(
         ) from error
     # smp aligns corners when it enlarges; the published model does not
     network.segmentation_head[1] = nn.Identity()
+    if decoder == "upernet":
+        for norm in network.decoder.feature_norms:
+            norm.eps = PUBLISHED_NORM_EPS
     return network

@@ -13,7 +13,11 @@ from torch.nn import functional
 
 from mlla.models import VMUNet
 from mlla.semantic_segmentation.auxiliary_head import AuxiliaryHead
-from mlla.semantic_segmentation.decoders import LEAST_SIDE_PX, build_decoder_network
+from mlla.semantic_segmentation.decoders import (
+    LEAST_SIDE_PX,
+    SIZE_FREE_DECODERS,
+    build_decoder_network,
+)
 
 VM_UNET = "vm_unet"
 # of the authors' decoder, which smp's decoders lack
@@ -51,8 +55,9 @@ class SegmenterPlan:
 class Segmenter(nn.Module):
     """Tells the class of every pixel, in images of any size.
 
-    Images are padded on the right and at the bottom to whole pixels of the deepest map, with the
-    colour that normalisation turns into zero; logits have the size of the image.
+    Where the decoder needs it, images are padded on the right and at the bottom to whole pixels of
+    the deepest map, with the colour that normalisation turns into zero. Logits have the size of
+    the image.
 
     Args:
         plan: What to build.
@@ -86,7 +91,8 @@ class Segmenter(nn.Module):
             model_args=plan.model_args,
             decoder_args=plan.decoder_args,
         )
-        self.stride = self.network.encoder.output_stride
+        takes_any_size = plan.decoder in SIZE_FREE_DECODERS
+        self.stride = 1 if takes_any_size else self.network.encoder.output_stride
         self.least_side_px = LEAST_SIDE_PX.get(plan.decoder or "", 1)
         self.dropout = nn.Dropout2d(DROPOUT)
         if plan.auxiliary:
