@@ -131,14 +131,20 @@ def test_half_precision_multiplies_in_it():
     check_in_child(check)
 
 
-def test_what_cannot_be_launched():
+def test_precisions_may_follow_each_other_in_one_python_process():
     def check():
-        if not torch.accelerator.is_available():
-            with pytest.raises(ValueError, match="precision=fp16 needs a GPU"):
-                Launch("fp16")
-        Launch("fp32", "cpu")
-        with pytest.raises(RuntimeError, match="cannot follow an earlier training"):
-            Launch("bf16", "cpu")
+        for precision in ("bf16", "fp32"):
+            with Launch(precision, "cpu").autocast():
+                product = torch.ones(2, 2) @ torch.ones(2, 2)
+            assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    check_in_child(check)
+
+
+def test_a_cpu_does_not_multiply_in_fp16():
+    def check():
+        with pytest.raises(ValueError, match="precision=fp16 needs a GPU"):
+            Launch("fp16", "cpu")
 
     check_in_child(check)
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 Item = TypeVar("Item")
+HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Launch:
@@ -28,7 +28,7 @@ class Launch:
         ImportError: If accelerate is not installed.
         ValueError: If the device cannot multiply in that precision.
         RuntimeError: If the processes do not find each other, or an earlier training of this
-            Python process had another precision.
+            Python process was on another device.
     """
 
     def __init__(self, precision: str = "fp32", device: str = "auto") -> None:
@@ -43,18 +43,21 @@ class Launch:
         if on_cpu and precision == "fp16":
             raise ValueError("precision=fp16 needs a GPU; use bf16 or fp32 on a CPU")
         try:
-            self.accelerator: Any = Accelerator(
-                cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision
-            )
+            # what accelerate knows of precision is settled for good by the first training of a
+            # Python process, so it is told of none
+            self._accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision="no")
         except ValueError as error:
             raise RuntimeError(
-                f"precision={precision} on device={device} cannot follow an earlier training of "
-                f"this Python process ({error}); start a new one"
+                f"device={device} cannot follow an earlier training of this Python process on "
+                f"another device ({error}); start a new process"
             ) from error
-        self.device: torch.device = self.accelerator.device
-        self.process: int = self.accelerator.process_index
-        self.num_processes: int = self.accelerator.num_processes
+        self.device: torch.device = self._accelerator.device
+        self.process: int = self._accelerator.process_index
+        self.num_processes: int = self._accelerator.num_processes
         self.is_main: bool = self.process == 0
+        self._type = HALF_TYPES.get(precision)
+        #: Scales losses of fp16, whose gradients would vanish; leaves others alone.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         expected = int(os.environ.get("WORLD_SIZE", "1"))
         if self.num_processes != expected:
             raise RuntimeError(
@@ -62,9 +65,9 @@ class Launch:
                 "each other"
             )
 
-    def prepare(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
-        """Wrap a model, whose gradients are then averaged over processes, and its optimizer."""
-        return self.accelerator.prepare(model, optimizer)
+    def share(self, model: nn.Module) -> nn.Module:
+        """Wrap a model, whose gradients are then averaged over processes."""
+        return self._accelerator.prepare_model(model)
 
     def to_device(self, batch: Any) -> Any:
         """Move the tensors of nested lists, tuples and dictionaries to the device."""
@@ -74,15 +77,17 @@ class Launch:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Multiply in the precision of the training, within this context."""
-        return self.accelerator.autocast()
+        if self._type is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._type)
 
     def accumulating(self, model: nn.Module, *, is_last: bool) -> AbstractContextManager[Any]:
         """Keep gradients to this process until the last forward pass of an update."""
-        return nullcontext() if is_last else self.accelerator.no_sync(model)
+        return nullcontext() if is_last else self._accelerator.no_sync(model)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over processes."""
-        return self.accelerator.reduce(tensor, reduction="mean")
+        return self._accelerator.reduce(tensor, reduction="mean")
 
     def gather(self, items: Sequence[Item]) -> list[Item]:
         """Return the items of all processes, one process after the other, on each of them."""
@@ -94,7 +99,7 @@ class Launch:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        self.accelerator.wait_for_everyone()
+        self._accelerator.wait_for_everyone()
 
     def say(self, text: str) -> None:
         """Print in the main process."""

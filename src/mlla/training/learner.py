@@ -51,7 +51,7 @@ class Learner:
             self.optimizer, epochs=settings.epochs, updates_per_epoch=updates_per_epoch
         )
         self.schedule.step_update(0)
-        self._model, self._stepper = launch.prepare(self.network, self.optimizer)
+        self._model = launch.share(self.network)
         self._statistics = RunningStatistics(self.network, launch, portions.passes)
 
     @property
@@ -86,17 +86,21 @@ class Learner:
                     losses[name] = losses.get(name, 0) + term / passes
             self._statistics.end_pass()
         self._statistics.end_update()
-        if self.settings.clip_grad_norm is not None:
-            self.launch.accelerator.clip_grad_norm_(
-                self.network.parameters(), self.settings.clip_grad_norm
-            )
-        self._stepper.step()
-        self._stepper.zero_grad()
+        self._step()
         self.updates_done += 1
         self.schedule.step_update(self.updates_done)
         if self.average is not None:
             self.average.update(self.network, step=self.updates_done)
         return losses
+
+    def _step(self) -> None:
+        scaler, limit = self.launch.scaler, self.settings.clip_grad_norm
+        if limit is not None:
+            scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        scaler.step(self.optimizer)
+        scaler.update()
+        self.optimizer.zero_grad()
 
     def _backward(self, batch: Any, epoch: int, place: int) -> Mapping[str, Tensor]:
         seed_generators(self.settings.seed, Purpose.FORWARD, self.updates_done, place)
@@ -109,7 +113,7 @@ class Learner:
         with self.launch.autocast():
             terms = self.task.loss(self._model, batch, moment)
         total = torch.stack([term.float() for term in terms.values()]).sum()
-        self.launch.accelerator.backward(total / self.portions.passes)
+        self.launch.scaler.scale(total / self.portions.passes).backward()
         return {name: term.detach().float() for name, term in terms.items()}
 
     def state(self) -> dict[str, Any]:
@@ -117,13 +121,12 @@ class Learner:
 
         Learning rates and random numbers are functions of the number of updates.
         """
-        scaler = self.launch.accelerator.scaler
         return {
             "updates": self.updates_done,
             "model": self.network.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
+            "scaler": self.launch.scaler.state_dict(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -137,8 +140,7 @@ class Learner:
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.launch.accelerator.scaler is not None:
-            self.launch.accelerator.scaler.load_state_dict(state["scaler"])
+        self.launch.scaler.load_state_dict(state["scaler"])
         self.schedule.step_update(self.updates_done)
 
 
