@@ -140,6 +140,12 @@ def test_copies_stay_in_one_split(tmp_path):
     assert found.leaks.identical == 0
 
 
+def test_images_that_all_look_alike_cannot_be_split_unless_asked_to(tmp_path):
+    folder = write_images(tmp_path / "cells", 3)
+    with pytest.raises(DataError, match=r"cells: 1 group.*near_duplicates=False would keep"):
+        read_images(folder, quiet=True)
+
+
 def test_given_splits_are_kept_and_without_test_the_last_epoch_is_scored(tmp_path):
     write_images(tmp_path / "set" / "train", 6)
     write_images(tmp_path / "set" / "validation", 3, seed=1)

@@ -185,7 +185,11 @@ def _deal(
     classes: dict[str, list[set[str]]] = {}
     for image in images:
         classes.setdefault(groups[digests[image]], []).append({image.parent.name})
-    split_of = deal_groups(classes, SHARES, SPLIT_SEED)
+    try:
+        split_of = deal_groups(classes, SHARES, SPLIT_SEED)
+    except DataError as error:
+        hint = "; near_duplicates=False would keep only identical ones together" if pairs else ""
+        raise DataError(f"{images[0].parents[1]}: {error}{hint}") from error
     lists: dict[str, list[Path]] = {split: [] for split in SHARES}
     for image in images:
         lists[split_of[groups[digests[image]]]].append(image)
