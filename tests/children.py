@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 
 from accelerate.state import AcceleratorState
@@ -15,6 +16,8 @@ def start(function, *arguments, **environment):
     def child():
         # an earlier training of the parent has settled these, for one process
         AcceleratorState._reset_state(reset_partial_state=True)
+        # background jobs of a shell ignore it, and their children inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update(environment)
         function(*arguments)
 

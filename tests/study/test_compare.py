@@ -25,7 +25,7 @@ ARMS = ["yolov8n", "yolov8n+identity@neck"]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("set") / "demo"
-    return write_demo(folder, num_images=30, image_size_px=96, quiet=True)
+    return write_demo(folder, num_images=60, image_size_px=96, quiet=True)
 
 
 @pytest.fixture(autouse=True)

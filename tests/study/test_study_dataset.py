@@ -175,3 +175,9 @@ def test_a_second_test_split_is_refused(dataset):
     add_test_split(dataset, 500)
     with pytest.raises(DataError, match="has a test split already; leave out test="):
         read(dataset, test=0.2)
+
+
+def test_a_single_scored_image_is_refused(dataset):
+    add_test_split(dataset, 500)
+    with pytest.raises(DataError, match=r"'test' of .* has a single image.*score on more"):
+        read(dataset)

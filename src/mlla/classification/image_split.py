@@ -48,7 +48,8 @@ class ImageSplit:
         try:
             image, label = self._load(index)
             return image.convert("RGB"), self._labels[label]
-        except OSError as error:
+        # damaged bytes make the decoders of Pillow raise nearly anything
+        except Exception as error:
             raise OSError(
                 f"{self.names[index]} of {self.where} cannot be read as an image: {error}; repair "
                 "or remove it"

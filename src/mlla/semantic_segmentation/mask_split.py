@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mlla.data import DataError
 from mlla.semantic_segmentation.label_map import LabelMap
@@ -62,7 +62,8 @@ def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()
-    except (OSError, UnidentifiedImageError) as error:
+    # damaged bytes make the decoders of Pillow raise nearly anything
+    except Exception as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     return image
 

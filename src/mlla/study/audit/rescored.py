@@ -70,7 +70,7 @@ def compare_scored(
         columns = list(_scores(runs, copies))
         full.append(np.array([whole for whole, _ in columns]))
         resampled.append(np.stack([parts for _, parts in columns], axis=1))
-    testable = min(len(arm), len(against)) > 1
+    testable = min(len(arm), len(against), len(truth.images)) > 1
     return Rescored(
         split,
         "best" if split == "test" else "last",

@@ -132,6 +132,12 @@ def read_study_data(
         lists = _make_test_split(lists, test, digests, pairs or [])
         groups = "identical" if pairs is None else "near-duplicates"
         made_split = {"from": "train", "share": test, "groups": groups}
+    scored = "test" if "test" in lists else "val"
+    if len(lists[scored]) < 2:
+        raise DataError(
+            f"the split {scored!r} of {path} has a single image, and one image says nothing about "
+            "others; score on more, or make a test split with test=0.2"
+        )
     return StudyData(
         yaml=path,
         names=dataset.names,

@@ -115,7 +115,7 @@ def needed(
         over_images = found.image_variance * found.num_images / images
         # not to divide by nothing where neither varies
         variance = np.maximum(over_seeds + over_images, 1e-12)
-        uncertainty = over_seeds**2 / (2 * (runs - 1)) + over_images**2 / (images - 1)
+        uncertainty = over_seeds**2 / (2 * (runs - 1)) + over_images**2 / np.maximum(images - 1, 1)
         freedom = variance**2 / np.maximum(uncertainty, 1e-30)
         interval = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
         # about what the permutation test demands: it sees the runs alone
