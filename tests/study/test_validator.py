@@ -101,6 +101,8 @@ def test_the_stored_results_hold_what_is_claimed() -> None:
         least = 0.0 if row["seeds"] == 4 else 0.03
         assert least <= row["permutation_test_rejects"]["rate"] <= 0.07
         assert row["verdict_is_supported_or_harmful"]["rate"] <= 0.07
+    grid = {(row["seeds"], row["images"]) for row in stored["coverage"]["settings"]}
+    assert grid == {(seeds, images) for seeds in (4, 6, 8) for images in (50, 200, 1000)}
     for row in stored["coverage"]["settings"]:
         covered = row["interval_covers_truth"]
         assert abs(covered["rate"] - 0.95) <= 0.02 + 2 * covered["standard_error"]
