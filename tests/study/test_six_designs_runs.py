@@ -108,8 +108,8 @@ def test_a_run_that_fails_says_why(plan, tmp_path):
 @pytest.mark.slow
 def test_a_whole_small_study(tmp_path, capsys):
     arguments = {
-        "rows": ["baseline", "forget_gate", "no_norm", "lepe"],
-        "seeds": 2,
+        "rows": ["baseline", "no_norm"],
+        "seeds": 1,
         "epochs": 1,
         "batch": 8,
         "image_size": 32,
@@ -123,12 +123,12 @@ def test_a_whole_small_study(tmp_path, capsys):
     states = {one["name"]: one["state"] for one in results["guards"]}
     for name in ("seed_changes_result", "seed_reproduces_result", "same_data_order", "one_version"):
         assert states[name] == "passed", name
-    assert [len(row["runs"]) for row in results["rows"]] == [2, 2, 2, 2]
+    assert [len(row["runs"]) for row in results["rows"]] == [1, 1]
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     capsys.readouterr()
     # the same command changes nothing, and more seeds go on
     assert compare_six_designs(source, out=tmp_path / "out", **arguments) == results
-    assert "8 of them done" in capsys.readouterr().out
-    more = compare_six_designs(source, out=tmp_path / "out", **{**arguments, "seeds": 3})
-    assert [len(row["runs"]) for row in more["rows"]] == [3, 3, 3, 3]
-    assert more["rows"][0]["runs"][:2] == results["rows"][0]["runs"]
+    assert "2 of them done" in capsys.readouterr().out
+    more = compare_six_designs(source, out=tmp_path / "out", **{**arguments, "seeds": 2})
+    assert [len(row["runs"]) for row in more["rows"]] == [2, 2]
+    assert more["rows"][0]["runs"][:1] == results["rows"][0]["runs"]
