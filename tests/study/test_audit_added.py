@@ -20,7 +20,7 @@ SEEDS = [0, 1, 2, 3, 4]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_demo(
-        tmp_path_factory.mktemp("data") / "demo", num_images=24, image_size_px=96, quiet=True
+        tmp_path_factory.mktemp("data") / "demo", num_images=60, image_size_px=96, quiet=True
     )
 
 
@@ -116,7 +116,7 @@ def test_runs_trained_as_the_study_differ_in_nothing(write, plan):
 
 
 def test_every_difference_from_the_plan_is_named(write, plan, tmp_path):
-    other = write_demo(tmp_path / "other", num_images=24, image_size_px=96, seed=5, quiet=True)
+    other = write_demo(tmp_path / "other", num_images=60, image_size_px=96, seed=5, quiet=True)
     changes = {"imgsz": 96, "batch": 4, "version": "8.4.100", "epochs": 9, "data": str(other)}
     spec = write(0.3, 0.4, **changes)
     found = differences_from_plan(read_existing_runs(spec, SEEDS), plan)

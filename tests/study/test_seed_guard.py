@@ -17,7 +17,7 @@ from mlla.study.runs.training_runs import train_runs
 
 @pytest.fixture
 def plan(tmp_path):
-    yaml = write_demo(tmp_path / "set", num_images=40, image_size_px=96, quiet=True)
+    yaml = write_demo(tmp_path / "set", num_images=60, image_size_px=96, quiet=True)
     data = read_study_data(yaml, near_duplicates=False, quiet=True)
     folder = tmp_path / "study" / "data"
     folder.mkdir(parents=True)
