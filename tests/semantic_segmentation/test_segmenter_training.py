@@ -117,6 +117,24 @@ def test_ignored_pixels_teach_nothing():
     torch.testing.assert_close(_cross_entropy(logits, target), expected)
 
 
+def test_dice_is_that_of_segmentation_models_pytorch():
+    from segmentation_models_pytorch.losses import DiceLoss
+
+    from mlla.semantic_segmentation.dice import dice_loss
+
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 7), torch.randint(0, 3, (2, 5, 7))
+    # theirs halves numerator and denominator
+    theirs = DiceLoss("multiclass", smooth=0.5)(logits, target)
+    torch.testing.assert_close(dice_loss(logits, target), theirs)
+    perfect = 50 * torch.nn.functional.one_hot(target, 3).permute(0, 3, 1, 2).float()
+    assert dice_loss(perfect, target) < 1e-6
+    # what is ignored changes nothing
+    target[:, 2:] = 255
+    part = dice_loss(logits[:, :, :2], target[:, :2])
+    torch.testing.assert_close(dice_loss(logits, target), part)
+
+
 def test_command(data, tmp_path, capsys):
     (data / "classes.txt").write_text("\n".join(NAMES))
     out = tmp_path / "run"
@@ -125,6 +143,8 @@ def test_command(data, tmp_path, capsys):
     small = "model_args=dim=8, depths=(1, 1), depths_decoder=(1, 1)"
     assert main(["semantic", "train", *words, small]) == 0
     assert "vm_unet for 3 classes: 6 images to learn from, 3 to score on" in capsys.readouterr().out
+    # as VM-UNet's authors train it, without being asked
+    assert "train/cross_entropy,train/dice" in (out / "results.csv").read_text()
     words = [f"model={out / 'best'}", f"data={data}", "workers=0", "device=cpu", "scales=0.5,1"]
     assert main(["semantic", "val", *words, "flip"]) == 0
     text = capsys.readouterr().out

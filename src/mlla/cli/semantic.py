@@ -32,8 +32,8 @@ train:
   weights             weights of an MLLA classifier, or a VM-UNet: a published .pth, or a folder
   epochs, batch       passes through the images, and images of an update over all processes (127,
                       16); forward_batch: images of a forward pass
-  lr, weight_decay, power, warmup_updates, auxiliary_weight, size_px, crop_px
-                      the recipe; defaults as published
+  lr, weight_decay, power, warmup_updates, auxiliary_weight, dice_weight,
+  size_px, crop_px    the recipe; defaults as published
   model_args, decoder_args    model_args="dim=32, depths=(1, 1, 2, 1), num_heads=(1, 2, 4, 8)"
   ema_decay, clip_grad_norm, gradient_checkpointing, evaluate_every, seed
   train_split, val_split      names of the splits (train, val)

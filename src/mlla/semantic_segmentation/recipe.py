@@ -25,11 +25,13 @@ class SegmentationRecipe:
             scored.
         crop_px: Height and width of the crops.
         auxiliary_weight: Weight of the loss of the second head; 0 leaves it out.
+        dice_weight: Weight of the Dice loss beside the cross-entropy; None for what is published,
+            1 for VM-UNet and 0 for the others.
 
     Raises:
         ValueError: If a number makes no sense.
 
-    Source: mlla_b_upernet in LeapLabTHU/MLLA @66b6d29.
+    Source: mlla_b_upernet in LeapLabTHU/MLLA @66b6d29; for Dice, arXiv 2402.02491, section 3.2.
     """
 
     lr: float = 6e-5
@@ -39,6 +41,7 @@ class SegmentationRecipe:
     size_px: int = 512
     crop_px: int = 512
     auxiliary_weight: float = 0.4
+    dice_weight: float | None = None
 
     def __post_init__(self) -> None:
         for name, is_right, wanted in (
@@ -49,6 +52,7 @@ class SegmentationRecipe:
             ("size_px", self.size_px >= 1, "at least 1 pixel"),
             ("crop_px", self.crop_px >= 1, "at least 1 pixel"),
             ("auxiliary_weight", self.auxiliary_weight >= 0, "at least 0"),
+            ("dice_weight", (self.dice_weight or 0) >= 0, "at least 0, or None"),
         ):
             if not is_right:
                 raise ValueError(f"{name}={getattr(self, name)} must be {wanted}")

@@ -15,6 +15,7 @@ from mlla.semantic_segmentation.augmentation import augmented
 from mlla.semantic_segmentation.backbone_weights import load_backbone
 from mlla.semantic_segmentation.confusion import IGNORED
 from mlla.semantic_segmentation.decoders import POOLING_DECODERS
+from mlla.semantic_segmentation.dice import dice_loss
 from mlla.semantic_segmentation.inference import Inference
 from mlla.semantic_segmentation.mask_split import MaskSplit
 from mlla.semantic_segmentation.recipe import SegmentationRecipe
@@ -106,7 +107,7 @@ class SegmentationTask:
         return Samples(_Crops(self.train_split, self.recipe))
 
     def loss(self, model: nn.Module, batch: Any, moment: Moment) -> Mapping[str, Tensor]:
-        """Return the cross-entropy of both heads."""
+        """Return the cross-entropy of both heads, and Dice where the recipe has it."""
         images, target = batch
         if len(images) == 1 and self.plan.decoder in POOLING_DECODERS:
             raise ValueError(
@@ -116,6 +117,8 @@ class SegmentationTask:
         outputs = model(images)
         logits, second = outputs if isinstance(outputs, tuple) else (outputs, None)
         terms = {"cross_entropy": _cross_entropy(logits, target)}
+        if self.recipe.dice_weight:
+            terms["dice"] = self.recipe.dice_weight * dice_loss(logits, target)
         if second is not None:
             terms["auxiliary"] = self.recipe.auxiliary_weight * _cross_entropy(second, target)
         return terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def train(
             training.
     """
     recipe = recipe or SegmentationRecipe()
+    if recipe.dice_weight is None:
+        recipe = replace(recipe, dice_weight=1.0 if model == VM_UNET else 0.0)
     launch = Launch(settings.precision, settings.device)
     learned, scored = (
         open_split(data, name, classes=classes, ignore=ignore, reduce_zero_label=reduce_zero_label)
