@@ -38,7 +38,25 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="is not empty and not a training"):
         RunFolder(tmp_path).open(ASKED)
+    with pytest.raises(ValueError, match="is not empty and not a training"):
+        RunFolder(tmp_path).held().__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    out = tmp_path / "run"
+    with RunFolder(out).held():
+        with pytest.raises(RuntimeError, match="another training is at work in out="):
+            RunFolder(out).held().__enter__()
+        RunFolder(out).open(ASKED)
+    with RunFolder(out).held():
+        RunFolder(out).open(ASKED)
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
+    with RunFolder(tmp_path / "run").held():
+        pass
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_state_is_named(tmp_path):

@@ -42,10 +42,15 @@ def fit(task: Task, settings: LoopSettings, out: str | Path) -> dict[str, float]
 
     Raises:
         ValueError: If `out` holds another training, or the arguments do not fit each other.
-        RuntimeError: If the loss is no longer finite.
+        RuntimeError: If the loss is no longer finite, or another process trains in `out`.
     """
     launch = Launch(settings.precision, settings.device)
     folder = RunFolder(out)
+    with folder.held() if launch.is_main else nullcontext():
+        return _fit(task, settings, launch, folder)
+
+
+def _fit(task: Task, settings: LoopSettings, launch: Launch, folder: RunFolder) -> dict[str, float]:
     if settings.forward_batch is None:
         recorded = folder.recorded_arguments().get("forward_batch")
         settings = replace(settings, forward_batch=recorded)

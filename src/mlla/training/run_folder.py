@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from mlla.training.files import replacing_file, replacing_folder
 
 FORMAT = 1
+LOCK = ".training.lock"
 # what may be another at each start, since it does not decide the outcome
 FREE_ARGUMENTS = frozenset({"workers", "device"})
 
@@ -48,9 +50,38 @@ class RunFolder:
             if isinstance(content, dict):
                 return content
             raise ValueError(f"{self.arguments_file} does not hold arguments; choose another out")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir()):
             raise ValueError(f"out={self.path} is not empty and not a training; choose another")
         return {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, which is made where it does not exist, for this process alone.
+
+        The system lets go of it when the process ends, however that happens.
+
+        Raises:
+            RuntimeError: If another process holds it.
+            ValueError: If it holds something else than a training.
+        """
+        self.recorded_arguments()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RuntimeError(
+                f"another training is at work in out={self.path}; wait until it is done, or "
+                "choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            # while it is still held, so that nobody else can have it
+            (self.path / LOCK).unlink(missing_ok=True)
+            lock.release()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def open(self, arguments: Mapping[str, Any]) -> None:
         """Make the folder, or make sure that it is of the same training.
