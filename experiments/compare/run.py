@@ -1,8 +1,9 @@
-"""Does MLLA help yolov8n on BCCD and on NEU-DET? Two studies of `mlla compare`.
+"""Does MLLA help yolov8n on BCCD and on NEU-DET? Studies of `mlla compare`.
 
     python experiments/compare/run.py bccd=BCCD_Dataset neu_det=NEU-DET.tar.xz work=WORK [workers=2]
+        [studies=bccd,bccd_elsewhere,bccd_longer,neu_det]
 
-Either set may be left out. The same command goes on where it stopped. Results and report of each
+Either set may be left out, and with `studies` some of the studies. The same command goes on where it stopped. Results and report of each
 study are copied beside this file; what they say is in README.md.
 """
 
@@ -29,10 +30,29 @@ SETTINGS = {
     "amp": False,
     "device": "cpu",
 }
-# on the small pieces of steel mosaics would leave nothing to see; smaller images buy more epochs
+QUESTION = {
+    "models": ["yolov8n", "yolov8n-c2f-mlla"],
+    "plug": ["mlla@neck", f"{HERE / 'pasted_mlla.py'}:PastedMLLA@neck@none"],
+}
 STUDIES = {
-    "bccd": {"epochs": 20, "imgsz": 160},
-    "neu_det": {"epochs": 20, "imgsz": 96, "mosaic": 0.0},
+    "bccd": {**QUESTION, "epochs": 20, "imgsz": 160},
+    # what could help where those did not
+    "bccd_elsewhere": {
+        "models": ["yolov8n", "yolov8n-mlla-backbone"],
+        "plug": ["mlla@p5", "mlla@neck@none"],
+        "controls": False,
+        "epochs": 20,
+        "imgsz": 160,
+    },
+    "bccd_longer": {
+        "models": ["yolov8n"],
+        "plug": ["mlla@neck"],
+        "controls": False,
+        "epochs": 60,
+        "imgsz": 160,
+    },
+    # on its small pieces of steel mosaics would leave nothing to see; smaller images buy more epochs
+    "neu_det": {**QUESTION, "epochs": 20, "imgsz": 96, "mosaic": 0.0},
 }
 
 
@@ -66,15 +86,17 @@ def keep(study: Path, target: Path, places: Mapping[str, str]) -> None:
 def main() -> None:
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     work = Path(given["work"]).absolute()
-    for name, prepare in (("bccd", bccd), ("neu_det", neu_det)):
-        if name not in given:
+    wanted = given["studies"].split(",") if "studies" in given else list(STUDIES)
+    sources = {"bccd": bccd, "neu_det": neu_det}
+    for name in wanted:
+        # BCCD's studies are called after it
+        dataset = next(key for key in sources if name.startswith(key))
+        if dataset not in given:
             continue
-        data = prepare(Path(given[name]).absolute(), work)
+        data = sources[dataset](Path(given[dataset]).absolute(), work)
         out = work / f"study-{name}"
         compare(
             data=str(data),
-            models=["yolov8n", "yolov8n-c2f-mlla"],
-            plug=["mlla@neck", f"{HERE / 'pasted_mlla.py'}:PastedMLLA@neck@none"],
             seeds=5,
             out=str(out),
             workers=int(given.get("workers", 2)),
