@@ -3,8 +3,9 @@
     python experiments/compare/run.py bccd=BCCD_Dataset neu_det=NEU-DET.tar.xz work=WORK [workers=2]
         [studies=bccd,bccd_elsewhere,bccd_longer,neu_det]
 
-Either set may be left out, and with `studies` some of the studies. The same command goes on where it stopped. Results and report of each
-study are copied beside this file; what they say is in README.md.
+Either set may be left out, and with `studies` some of the studies. The same command goes on where
+it stopped. Results and report of each study are copied beside this file; README.md says what they
+say.
 """
 
 import sys
@@ -51,7 +52,7 @@ STUDIES = {
         "epochs": 60,
         "imgsz": 160,
     },
-    # on its small pieces of steel mosaics would leave nothing to see; smaller images buy more epochs
+    # mosaics of its small pieces of steel would leave nothing to see; small images buy more epochs
     "neu_det": {**QUESTION, "epochs": 20, "imgsz": 96, "mosaic": 0.0},
 }
 
