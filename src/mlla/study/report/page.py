@@ -95,7 +95,9 @@ def _tables(
     results: Mapping[str, Any], order: Sequence[str], texts: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the tables, and what has to be said beside them."""
-    costs = {arm["name"]: arm.get("cost") or {} for arm in results["arms"]}
+    # why there are no runs of an arm is said above
+    trained = [arm for arm in results["arms"] if arm["runs"]]
+    costs = {arm["name"]: arm.get("cost") or {} for arm in trained}
     return {
         "accuracy": tables.accuracy_table(results, order, texts),
         "cost": tables.cost_table(results, order, texts),
@@ -112,7 +114,7 @@ def _tables(
         "times": tables.time_tables(results, order, texts),
         "latency_errors": [
             texts["latency_error"].format(arm=arm["name"], runtime=runtime, error=time["error"])
-            for arm in results["arms"]
+            for arm in trained
             for runtime, time in times_of(arm).items()
             if time and time.get("error")
         ],
