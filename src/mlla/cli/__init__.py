@@ -19,7 +19,7 @@ COMMANDS = {
     "val": ("yolo_modes", "score a checkpoint: model=best.pt data=data.yaml"),
     "predict": ("yolo_modes", "draw what a checkpoint finds: model=best.pt source=images/"),
     "track": ("yolo_modes", "follow objects through a video: model=best.pt source=film.mp4"),
-    "export": ("yolo_modes", "write another format: model=best.pt format=onnx dynamic=True"),
+    "export": ("export", "write another format, checked: model=best.pt format=onnx dynamic=True"),
     "compare": ("compare", "does it help on my data? data=data.yaml models=yolov8n,yolov8n-mlla"),
     "plug": ("plug", "insert a block, keep every weight: model=yolov8n.pt at=neck out=new.pt"),
     "data": ("data", "convert or check a dataset, or write the demo set"),

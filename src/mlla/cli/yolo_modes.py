@@ -1,4 +1,4 @@
-"""`mlla train | val | predict | track | export`: Ultralytics' own arguments, passed through."""
+"""`mlla train | val | predict | track`: Ultralytics' own arguments, passed through."""
 
 from __future__ import annotations
 
