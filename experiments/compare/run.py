@@ -39,7 +39,7 @@ STUDIES = {
     "bccd": {**QUESTION, "epochs": 20, "imgsz": 160},
     # what could help where those did not
     "bccd_elsewhere": {
-        "models": ["yolov8n", "yolov8n-mlla-backbone"],
+        "models": ["yolov8n"],
         "plug": ["mlla@p5", "mlla@neck@none"],
         "controls": False,
         "epochs": 20,
