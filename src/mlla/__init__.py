@@ -11,6 +11,7 @@ from mlla._timm_registration import register_with_timm
 
 if TYPE_CHECKING:
     from mlla.blocks import MLLABlock, VMUNetVSSBlock
+    from mlla.inference import optimize
     from mlla.models import MLLA, VMUNet, load_published
     from mlla.ops import linear_attention
 
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "linear_attention",
     "load_published",
+    "optimize",
 ]
 
 _HOMES = {
@@ -33,8 +35,9 @@ _HOMES = {
     "VMUNetVSSBlock": "mlla.blocks",
     "linear_attention": "mlla.ops",
     "load_published": "mlla.models",
+    "optimize": "mlla.inference",
 }
-_PACKAGES = ("blocks", "layers", "losses", "models", "ops")
+_PACKAGES = ("blocks", "inference", "layers", "losses", "models", "ops")
 
 
 def __getattr__(name: str) -> object:

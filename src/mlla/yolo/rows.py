@@ -24,6 +24,7 @@ from mlla.yolo import rtdetr_rows as rtdetr_rows
 from mlla.yolo import vss_rows as vss_rows
 from mlla.yolo import yolo11_rows as yolo11_rows
 from mlla.yolo.control_rows import CONVOLUTION_LIKE, PlainConvolutions
+from mlla.yolo.fused_row import FusedRow
 from mlla.yolo.multiscale_attention_rows import MultiscaleAttention
 from mlla.yolo.register import (
     check_parser,
@@ -45,7 +46,7 @@ from mlla.yolo.user_block import user_block
 
 
 @register_scaled
-class MLLABlocks(nn.Module):
+class MLLABlocks(FusedRow):
     """MLLA blocks in sequence, keeping the width: `[from, repeats, MLLABlocks, [width]]`.
 
     Args:
@@ -82,7 +83,7 @@ class MLLABlocks(nn.Module):
 
 
 @register_scaled
-class C2fMLLA(nn.Module):
+class C2fMLLA(FusedRow):
     """C2f whose inner units are MLLA blocks: `[from, repeats, C2fMLLA, [width]]`.
 
     Its outer convolutions have the names and shapes of C2f's, so they keep pretrained weights.
@@ -126,7 +127,7 @@ class C2fMLLA(nn.Module):
 
 
 @register_scaled
-class MLLAStem(nn.Module):
+class MLLAStem(FusedRow):
     """MLLA's stem, from the image to a quarter of its size: `[-1, 1, MLLAStem, [width]]`.
 
     Args:
@@ -149,7 +150,7 @@ class MLLAStem(nn.Module):
 
 
 @register_scaled
-class MLLADownsample(nn.Module):
+class MLLADownsample(FusedRow):
     """MLLA's downsampling by two: `[-1, 1, MLLADownsample, [width]]`.
 
     Args:
@@ -172,7 +173,7 @@ class MLLADownsample(nn.Module):
 
 
 @register_scaled
-class MLLAFeatures(nn.Module):
+class MLLAFeatures(FusedRow):
     """A published MLLA as whole backbone: `[-1, 1, MLLAFeatures, [width, mlla_tiny, [1, 2, 3]]]`.
 
     Returns the list of its stages (strides 4, 8, 16, 32), from which `Index` rows pick. Load

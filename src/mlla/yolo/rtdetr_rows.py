@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from ultralytics.nn.modules import Conv
 
+from mlla.yolo.fused_row import FusedRow
 from mlla.yolo.register import register_unscaled
 from mlla.yolo.row_parts import HEAD_DIM, gate_parameter, gated, mlla_blocks, to_grid, to_map
 
@@ -55,7 +56,7 @@ class ResNetBlockMLLA(nn.Module):
 
 
 @register_unscaled
-class ResNetLayerMLLA(nn.Module):
+class ResNetLayerMLLA(FusedRow):
     """ResNet's stage of bottlenecks, each with an MLLA block behind its 3x3 convolution.
 
     `[-1, 1, ResNetLayerMLLA, [2048, 1024, 512, 2, 3]]`: the width of the output, then the arguments

@@ -14,6 +14,7 @@ from ultralytics.nn.modules import Conv
 
 from mlla.layers import GatedLinearAttention
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
+from mlla.yolo.fused_row import FusedRow
 from mlla.yolo.register import register_scaled
 from mlla.yolo.row_parts import (
     HEAD_DIM,
@@ -27,7 +28,7 @@ from mlla.yolo.row_parts import (
 
 
 @register_scaled
-class C3k2MLLA(nn.Module):
+class C3k2MLLA(FusedRow):
     """C3k2 whose inner units are MLLA blocks: `[from, repeats, C3k2MLLA, [width]]`.
 
     Its outer convolutions have the names and shapes of C3k2's, so they keep pretrained weights.
@@ -92,7 +93,7 @@ class PSABlockMLLA(nn.Module):
 
 
 @register_scaled
-class C2PSAMLLA(nn.Module):
+class C2PSAMLLA(FusedRow):
     """C2PSA whose attention is MLLA's: `[from, repeats, C2PSAMLLA, [width]]`.
 
     All but the attention has the names and shapes of C2PSA's, so it keeps pretrained weights. The

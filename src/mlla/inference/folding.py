@@ -1,0 +1,83 @@
+"""Weights that compute two steps at once. Everything is folded in float64 and rounded once."""
+
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mlla.layers.conv_norm import ConvNorm
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+@torch.no_grad()
+def with_identity(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return the depthwise convolution that computes x + conv(x)."""
+    folded = _copy(conv)
+    row, column = (side // 2 for side in conv.kernel_size)
+    folded.weight[:, 0, row, column] += 1
+    return folded
+
+
+@torch.no_grad()
+def after_norm(norm: nn.LayerNorm | None, layer: nn.Linear) -> nn.Linear:
+    """Return the linear layer that reads what `norm` makes without its weights.
+
+    Args:
+        norm: The layer norm in front of the layer, or None.
+        layer: The layer.
+    """
+    folded = _copy(layer)
+    if norm is None or not norm.elementwise_affine:
+        return folded
+    weight = layer.weight.double()
+    folded.weight.copy_(weight * norm.weight.double())
+    if norm.bias is not None:
+        shift = weight @ norm.bias.double()
+        _set_bias(folded, shift if layer.bias is None else shift + layer.bias.double())
+    return folded
+
+
+def without_weights(norm: nn.LayerNorm) -> nn.LayerNorm:
+    """Return the layer norm whose weights were folded into what follows it."""
+    return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+
+
+@torch.no_grad()
+def with_batch_norm(layer: ConvNorm) -> nn.Conv2d:
+    """Return the convolution that also does the batch normalisation behind it."""
+    conv, norm = layer.conv, layer.norm
+    folded = _copy(conv)
+    scale = (_double(norm.running_var) + norm.eps).rsqrt() * norm.weight.double()
+    shift = -_double(norm.running_mean)
+    if conv.bias is not None:
+        shift = shift + conv.bias.double()
+    folded.weight.copy_(conv.weight.double() * scale[:, None, None, None])
+    _set_bias(folded, shift * scale + norm.bias.double())
+    return folded
+
+
+@torch.no_grad()
+def as_linear(conv: nn.Conv2d) -> nn.Linear:
+    """Return the linear layer that a 1x1 convolution is on a grid."""
+    layer = nn.Linear(conv.in_channels, conv.out_channels, bias=False).to(conv.weight)
+    layer.requires_grad_(False)
+    layer.weight.copy_(conv.weight.flatten(1))
+    if conv.bias is not None:
+        _set_bias(layer, conv.bias.clone())
+    return layer
+
+
+def _copy(layer: Layer) -> Layer:
+    return deepcopy(layer).requires_grad_(False)
+
+
+def _double(statistic: Tensor | None) -> Tensor:
+    # FixedBatchNorm2d always tracks them
+    assert statistic is not None
+    return statistic.double()
+
+
+def _set_bias(layer: Any, bias: Tensor) -> None:
+    layer.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)

@@ -1,0 +1,78 @@
+"""Inference form of gated linear attention, and of the half of a block around it."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mlla.inference.attention_core import attend
+from mlla.inference.fast_path import takes_fast_path
+from mlla.inference.folding import after_norm, with_identity, without_weights
+from mlla.inference.form import InferenceForm, tiles
+from mlla.inference.fused_layers import convolve, project
+from mlla.layers.gated_linear_attention import GatedLinearAttention
+from mlla.ops.linear_attention import linear_attention
+
+
+class FastGatedAttention(InferenceForm):
+    """`GatedLinearAttention` with activations inside the layers before them.
+
+    Args:
+        trained: The layer for training.
+        norm: The layer norm in front of it, whose weights go into the first projections: this form
+            then reads tokens that are normalised without weights.
+    """
+
+    def __init__(self, trained: GatedLinearAttention, norm: nn.LayerNorm | None = None) -> None:
+        super().__init__()
+        self.num_heads = trained.attention.num_heads
+        self.input_projection = after_norm(norm, trained.input_projection)
+        self.gate_projection = after_norm(norm, trained.gate_projection)
+        self.local_mixing = trained.local_mixing
+        self.query_key = trained.attention.query_key
+        self.local_position = trained.attention.local_position
+        self.output_projection = trained.output_projection
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        """Mix tokens and gate the result."""
+        gate = project(self.gate_projection, x, "silu")
+        mixed = convolve(self.local_mixing, project(self.input_projection, x), "silu")
+        query_key = project(self.query_key, mixed)
+        local = convolve(self.local_position, mixed)
+        if takes_fast_path(x):
+            attended = attend(query_key, mixed, self.num_heads).add_(local).mul_(gate)
+            return project(self.output_projection, attended.to(x.dtype))
+        features = functional.elu(query_key.to(torch.promote_types(x.dtype, torch.float32))) + 1.0
+        query, key = features.chunk(2, dim=-1)
+        attended = linear_attention(query, key, mixed, num_heads=self.num_heads) + local
+        return project(self.output_projection, attended * gate)
+
+
+class AttentionHalf(InferenceForm):
+    """A position encoding, a layer norm and gated linear attention, each residual.
+
+    Args:
+        position: The depthwise convolution that encodes positions.
+        norm: The layer norm in front of the attention.
+        attention: The attention.
+    """
+
+    def __init__(
+        self, position: nn.Conv2d, norm: nn.LayerNorm, attention: GatedLinearAttention
+    ) -> None:
+        super().__init__()
+        self.position = with_identity(position)
+        self.norm = without_weights(norm)
+        self.attention = FastGatedAttention(attention, norm)
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        """Refine the grid, keeping its shape."""
+        x = convolve(self.position, x)
+        if not takes_fast_path(x):
+            return x + self._change(x)
+        for part in tiles(x.shape[0], x[0].numel()):
+            x[part].add_(self._change(x[part]))
+        return x
+
+    def _change(self, x: Tensor) -> Tensor:
+        return self.attention(self.norm(x))
