@@ -21,7 +21,7 @@ KEPT = ("results.json", "results.csv", "report.html")
 # at the 64 px of the size: at 32 the last stage would be a single token
 SETTINGS = {
     # 64 pixels are too few to tell copies from digits of one shape
-    "digits": {"epochs": 15, "near_duplicates": False},
+    "digits": {"epochs": 8, "near_duplicates": False},
     # the split is by photograph; to search 4,900 cells would take longer than to train on them
     "bccd": {"epochs": 6, "near_duplicates": False},
     "clothing": {"epochs": 60},
