@@ -1,13 +1,11 @@
 """MLLA's linear attention with its weights."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
 from mlla.layers.linear import linear
-from mlla.ops.linear_attention import linear_attention
+from mlla.ops.linear_attention import projected_linear_attention
 
 
 class LinearAttention(nn.Module):
@@ -44,11 +42,7 @@ class LinearAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Attend over all positions of the grid."""
-        # ELU + 1 of a large negative number is lost in half precision
-        precision = torch.promote_types(x.dtype, torch.float32)
-        query_key = functional.elu(self.query_key(x).to(precision)) + 1.0
-        query, key = query_key.chunk(2, dim=-1)
-        attended = linear_attention(query, key, x, num_heads=self.num_heads)
+        attended = projected_linear_attention(self.query_key(x), x, num_heads=self.num_heads)
         return attended + convolve_grid(self.local_position, x)
 
     def extra_repr(self) -> str:

@@ -35,15 +35,43 @@ def rotate_by_position(grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C
             f"got C={channels}; choose a width that is a multiple of 4"
         )
     precision = torch.promote_types(grid.dtype, torch.float32)
-    pairs = channels // 4
-    order = torch.arange(pairs, device=grid.device, dtype=precision)
-    frequencies = BASE_FREQUENCY ** (-order / pairs)
-    rows = torch.arange(height, device=grid.device, dtype=precision)
-    columns = torch.arange(width, device=grid.device, dtype=precision)
+    row_angles, column_angles = _angles(height, width, channels // 4, grid.device, precision)
     row_half, column_half = grid.to(precision).chunk(2, dim=-1)
-    rotated_rows = _rotate_pairs(row_half, (rows[:, None] * frequencies)[:, None, :])
-    rotated_columns = _rotate_pairs(column_half, (columns[:, None] * frequencies)[None, :, :])
+    rotated_rows = _rotate_pairs(row_half, row_angles[:, None, :])
+    rotated_columns = _rotate_pairs(column_half, column_angles[None, :, :])
     return torch.cat((rotated_rows, rotated_columns), dim=-1).to(grid.dtype)
+
+
+def position_rotations(
+    height: int, width: int, channels: int, device: torch.device, precision: torch.dtype
+) -> Tensor:
+    """Return the complex numbers by which `rotate_by_position` multiplies pairs of channels.
+
+    Args:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        channels: Width C of the grid, a multiple of 4.
+        device: Where they are needed.
+        precision: float32 or float64.
+
+    Returns:
+        A number for every token and pair, (H*W, C/2).
+    """
+    row_angles, column_angles = _angles(height, width, channels // 4, device, precision)
+    rows = torch.complex(row_angles.cos(), row_angles.sin())[:, None].expand(-1, width, -1)
+    columns = torch.complex(column_angles.cos(), column_angles.sin())[None].expand(height, -1, -1)
+    return torch.cat((rows, columns), dim=-1).flatten(0, 1)
+
+
+def _angles(
+    height: int, width: int, pairs: int, device: torch.device, precision: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the angles of rows (H, pairs) and of columns (W, pairs)."""
+    order = torch.arange(pairs, device=device, dtype=precision)
+    frequencies = BASE_FREQUENCY ** (-order / pairs)
+    rows = torch.arange(height, device=device, dtype=precision)
+    columns = torch.arange(width, device=device, dtype=precision)
+    return rows[:, None] * frequencies, columns[:, None] * frequencies
 
 
 def _rotate_pairs(half: Tensor, angles: Tensor) -> Tensor:

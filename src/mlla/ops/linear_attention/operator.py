@@ -1,0 +1,121 @@
+"""Linear attention from a projection as an operator that PyTorch knows, for every device."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from mlla.ops.linear_attention.by_samples import (
+    attend_by_samples,
+    attend_by_samples_backward,
+    empty_means,
+)
+from mlla.ops.precision import without_autocast
+
+
+@torch.library.custom_op("mlla::linear_attention", mutates_args=(), device_types=("cpu", "cuda"))
+def attend(
+    query_key: Tensor, value: Tensor, num_heads: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attend as `projected_linear_attention` does.
+
+    Args:
+        query_key: Queries and keys side by side before the feature map, (B, H, W, 2C).
+        value: Values (B, H, W, C).
+        num_heads: Number of heads.
+        eps: Added to the normaliser.
+
+    Returns:
+        The output, and what the backward pass needs: the means of key times value
+        (B, heads, C/heads, C/heads) and of the keys (B, heads, C/heads).
+    """
+    with without_autocast(value.device):
+        return attend_by_samples(query_key, value, num_heads, eps)
+
+
+@attend.register_fake
+def _(
+    _query_key: Tensor, value: Tensor, num_heads: int, _eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return value.new_empty(value.shape), *empty_means(value, num_heads)
+
+
+@torch.library.custom_op(
+    "mlla::linear_attention_backward", mutates_args=(), device_types=("cpu", "cuda")
+)
+def attend_backward(
+    grad: Tensor, query_key: Tensor, value: Tensor, key_value: Tensor, mean_key: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the projection and of the values.
+
+    Args:
+        grad: Gradient of the output.
+        query_key: As in `attend`.
+        value: As in `attend`.
+        key_value: What `attend` kept.
+        mean_key: What `attend` kept.
+        eps: As in `attend`.
+    """
+    with without_autocast(value.device):
+        return attend_by_samples_backward(grad, query_key, value, key_value, mean_key, eps)
+
+
+@attend_backward.register_fake
+def _(
+    _grad: Tensor, query_key: Tensor, value: Tensor, _key_value: Tensor, _mean: Tensor, _eps: float
+) -> tuple[Tensor, Tensor]:
+    return query_key.new_empty(query_key.shape), value.new_empty(value.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:2], *output[1:])
+    ctx.eps = inputs[3]
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 4
+    gradients = torch.ops.mlla.linear_attention_backward(grad, *ctx.saved_tensors, ctx.eps)
+    return (*gradients, None, None)
+
+
+attend.register_autograd(_backward, setup_context=_setup_context)
+
+
+def attend_flops(
+    _query_key: torch.Size, value_shape: torch.Size, num_heads: int, *_: object, **__: object
+) -> int:
+    """Count multiplications and additions in the products of `attend`, one each.
+
+    Args:
+        value_shape: Shape of the values.
+        num_heads: Number of heads.
+    """
+    head = value_shape[3] // num_heads
+    # key times value, query times that, and the normaliser
+    return 2 * value_shape.numel() * (2 * head + 1)
+
+
+def attend_backward_flops(
+    _grad: torch.Size,
+    _query_key: torch.Size,
+    value_shape: torch.Size,
+    key_value_shape: torch.Size,
+    *_: object,
+    **__: object,
+) -> int:
+    """Count multiplications and additions in the products of `attend_backward`, one each.
+
+    Args:
+        value_shape: Shape of the values.
+        key_value_shape: Shape of the means of key times value.
+    """
+    # the gradients of two factors for each product of the forward pass
+    return 2 * attend_flops(value_shape, value_shape, key_value_shape[1])
+
+
+register_flop_formula(torch.ops.mlla.linear_attention)(attend_flops)
+register_flop_formula(torch.ops.mlla.linear_attention_backward)(attend_backward_flops)
