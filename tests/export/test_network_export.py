@@ -20,7 +20,9 @@ pytest.importorskip("onnxruntime")
 FILES = {"onnx": "tiny.onnx", "torchscript": "tiny.torchscript", "torch_export": "tiny.pt2"}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", ["onnx", "torchscript", pytest.param("torch_export", marks=pytest.mark.slow)]
+)
 def test_a_file_computes_what_pytorch_does_at_every_size(
     name: str, classifier: MLLA, folder: Path
 ) -> None:

@@ -71,9 +71,9 @@ class DetectorSubject:
         known = self.arguments[plan.format]
         if plan.dynamic and "dynamic" not in known:
             raise ValueError(f"dynamic=True: format={plan.format!r} has a fixed size")
-        if plan.half and plan.format == "torchscript" and not _is_gpu(plan):
+        if plan.half and plan.format == "torchscript":
             raise ValueError(
-                "half=True: PyTorch runs float16 convolutions on a GPU only; give device=0, leave "
+                "half=True: 16-bit TorchScript runs on a GPU only and cannot be compared here; leave "
                 "half out, or export to format='openvino' or 'onnx'"
             )
         if plan.data is not None and plan.height != plan.width:
@@ -143,7 +143,3 @@ class DetectorSubject:
 def _head_choice(plan: Plan) -> bool | None:
     # with nms=True the file without it is compared
     return False if plan.options.get("nms") is False else None
-
-
-def _is_gpu(plan: Plan) -> bool:
-    return str(plan.options.get("device") or "cpu") not in ("cpu", "mps")

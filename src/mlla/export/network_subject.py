@@ -23,6 +23,7 @@ from mlla.export.network_files import (
 from mlla.export.plan import OPEN_PROGRAM_LEAST_PX, Plan
 from mlla.export.quantize import quantize_onnx, quantize_openvino
 from mlla.export.runners import Run, open_network
+from mlla.inference import optimize
 from mlla.models.weights_folder import read_config
 
 _DEFAULT_PX = 224
@@ -55,6 +56,7 @@ class NetworkSubject:
         default_px: int = _DEFAULT_PX,
     ) -> None:
         self.network = deepcopy(network).cpu().float().eval().requires_grad_(False)
+        self.optimized = _optimized(self.network)
         self.name = name
         self.class_names = class_names
         self.is_classifier = is_classifier and getattr(network, "num_classes", 0) > 0
@@ -90,8 +92,8 @@ class NetworkSubject:
         return self.network
 
     def deployed(self, _plan: Plan) -> nn.Module:
-        """Return the network, which is what PyTorch deploys."""
-        return self.network
+        """Return the network with its blocks folded, which is also what is written."""
+        return self.optimized
 
     def layout(self, _plan: Plan) -> None:
         """Return nothing: all numbers of an output are of one kind."""
@@ -105,13 +107,13 @@ class NetworkSubject:
         batch = max(plan.batch, 2) if plan.format == "torch_export" and plan.dynamic else plan.batch
         image = torch.randn(batch, self.channels, plan.height, plan.width)
         if plan.format == "torchscript":
-            return write_torchscript(self.network, image, file)
+            return write_torchscript(self.optimized, image, file)
         if plan.format == "torch_export":
             open_sizes = (0, 2, 3) if plan.dynamic else None
-            return write_program(self.network, image, file, open_sizes)
+            return write_program(self.optimized, image, file, open_sizes)
         if plan.format == "openvino":
             file.mkdir()
-            model = openvino_model(self.network, image, plan.dynamic)
+            model = openvino_model(self.optimized, image, plan.dynamic)
             if plan.int8:
                 model = quantize_openvino(model, self._images(plan).calibration())
             return write_openvino(model, file, name)
@@ -129,9 +131,9 @@ class NetworkSubject:
     def _write_onnx(self, plan: Plan, image: torch.Tensor, file: Path) -> Path:
         options: dict[str, Any] = dict(plan.options)
         if not plan.int8:
-            return write_onnx(self.network, image, file, plan.dynamic, **options)
+            return write_onnx(self.optimized, image, file, plan.dynamic, **options)
         exact = file.with_name("float32.onnx")
-        write_onnx(self.network, image, exact, plan.dynamic, **options)
+        write_onnx(self.optimized, image, exact, plan.dynamic, **options)
         return quantize_onnx(exact, file, self._images(plan).calibration())
 
     def _images(self, plan: Plan) -> ClassifiedImages:
@@ -168,6 +170,14 @@ def open_folder(folder: Path, stem: str | None = None) -> NetworkSubject:
     return NetworkSubject(
         classifier.network, name, class_names=classifier.class_names, is_classifier=True
     )
+
+
+def _optimized(network: nn.Module) -> nn.Module:
+    try:
+        return optimize(network)
+    except ValueError:
+        # none of our blocks is in it
+        return network
 
 
 def _channels(network: nn.Module) -> int:

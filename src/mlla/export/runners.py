@@ -62,8 +62,10 @@ def _open_onnx(file: Path) -> Run:
     # warnings of other sizes than the traced ones: open sizes are the point
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})
+    entry = session.get_inputs()[0]
+    # files with 16-bit numbers that were traced on a GPU take them, too
+    kind = np.float16 if entry.type == "tensor(float16)" else np.float32
+    return lambda images: session.run(None, {entry.name: images.astype(kind, copy=False)})
 
 
 def _open_openvino(file: Path) -> Run:
@@ -89,7 +91,7 @@ def _open_torchscript(file: Path) -> Run:
     with warnings.catch_warnings():
         # deprecated in PyTorch, and still what Ultralytics exports to
         warnings.simplefilter("ignore", FutureWarning)
-        return open_network(torch.jit.load(str(file)).eval())
+        return open_network(torch.jit.load(str(file), map_location="cpu").eval())
 
 
 def _open_torch_export(file: Path) -> Run:
