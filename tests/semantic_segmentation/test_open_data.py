@@ -44,6 +44,14 @@ def test_names_come_from_a_file(folder):
     assert open_split(folder, "val").labels.names == NAMES
 
 
+def test_a_class_that_the_data_name_may_be_ignored(folder):
+    (folder / "classes.txt").write_text("ground\nred\nblue\n")
+    labels = open_split(folder, "val", ignore=[0]).labels
+    assert (labels.names, labels.ignored) == (("red", "blue"), frozenset({0, 255}))
+    with pytest.raises(DataError, match=r"ignore=\[0\] are classes, too"):
+        open_split(folder, "val", classes=NAMES, ignore=[0])
+
+
 def test_zero_is_left_out_as_in_ade20k(tmp_path):
     folder = write_shapes(tmp_path, offset=0, masks="masks")
     split = open_split(folder, "val", classes=("red", "blue"), reduce_zero_label=True)

@@ -21,7 +21,7 @@ HELP = """usage: mlla semantic train data=FOLDER out=DIR [model=mlla_tiny] [deco
               Cityscapes' leftImg8bit and gtFine; or a YAML file with train, val and classes
   classes     names of the classes, background,nucleus, or their number; default: the lines of
               FOLDER/classes.txt
-  ignore      numbers in masks that do not count, beside 255: ignore=0,254
+  ignore      numbers in masks that do not count, beside 255: ignore=0,254; also of classes
   reduce_zero_label   0 does not count and 1 is the first class, as in ADE20K
   out         train: args.yaml, results.csv, state.pt and the models last and best; the same
               command again goes on where it was stopped. val: scores.json and predicted masks

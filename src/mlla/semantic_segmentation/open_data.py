@@ -43,7 +43,8 @@ def open_split(
         classes: Names of the classes numbered from 0 (from 1 with `reduce_zero_label`), or names
             by number, or how many there are. By default the lines of classes.txt in the folder,
             Cityscapes' 19 classes, or `classes` of the YAML file.
-        ignore: Numbers in masks whose pixels do not count, beside 255.
+        ignore: Numbers in masks whose pixels do not count, beside 255; of the classes that the data
+            names, these are left out.
         reduce_zero_label: The number 0 does not count and 1 is the first class, as in ADE20K.
 
     Returns:
@@ -64,6 +65,7 @@ def open_split(
     pairs, num_unlabelled = _pairs(*folders)
     if classes is None and content.get("classes") is None:
         content = _cityscapes(pairs[0][1])
+    asked = set(ignore) if classes is None else set()
     if classes is None:
         classes = content.get("classes")
         ignore = {*ignore, *(content.get("ignore") or ())}
@@ -72,7 +74,8 @@ def open_split(
             f"{data} does not say which classes its masks have; pass classes=background,nucleus, "
             "or their number, or write one name a line into classes.txt there"
         )
-    names = _numbered(classes, first=1 if reduce_zero_label else 0)
+    numbered = _numbered(classes, first=1 if reduce_zero_label else 0)
+    names = {number: name for number, name in numbered.items() if number not in asked}
     if reduce_zero_label:
         ignore = {*ignore, 0}
     return MaskSplit(pairs, LabelMap(names, ignore), num_unlabelled)
