@@ -33,7 +33,9 @@ def classifier() -> MLLA:
     with torch.no_grad():
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():
-                tensor.add_(0.05 * torch.randn_like(tensor).abs())
+                noise = torch.randn_like(tensor)
+                # variances stay positive
+                tensor.add_(0.3 * (noise.abs() if (tensor > 0).all() else noise))
     return model
 
 

@@ -8,7 +8,7 @@ from mlla.export.plan import Plan, check_batch, read_size
 @pytest.mark.parametrize(
     ("name", "side", "step"),
     [
-        *(("onnx", side, step) for side in (32, 64, 224, 640) for step in (1, 32)),
+        *(("onnx", side, step) for side in (32, 64, 96, 224, 640) for step in (1, 32)),
         *(("torch_export", side, 1) for side in (33, 64, 224)),
     ],
 )

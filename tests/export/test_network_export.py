@@ -49,7 +49,7 @@ def test_a_fixed_file_takes_its_own_size_only(classifier: MLLA) -> None:
 def test_the_features_of_a_backbone_are_outputs(classifier: MLLA) -> None:
     class Features(nn.Module):
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-            return classifier.forward_intermediates(images, intermediates_only=True)
+            return self.inner.forward_intermediates(images, intermediates_only=True)
 
     features = Features()
     features.inner = classifier
@@ -63,24 +63,24 @@ def test_a_folder_of_weights_is_exported_under_its_name(classifier: MLLA, folder
     save_pretrained(classifier, folder / "colours-model")
     report = export(folder / "colours-model", imgsz=32)
     assert report.file == Path("colours-model.onnx")
-    assert check_export(folder / "colours-model", report.file, imgsz=32).error == report.error
+    assert check_export(folder / "colours-model", report.file, imgsz=32).error <= TOLERANCE
 
 
 # -- wrong on purpose --------------------------------------------------------------------------
 
 
 def without_a_bias(network: nn.Module) -> nn.Module:
-    wrong = deepcopy(network)
-    linear = next(part for part in wrong.modules() if isinstance(part, nn.Linear))
-    nn.init.zeros_(linear.bias)
+    """Return a copy that lost one bias inside."""
+    wrong = deepcopy(network).eval()
+    nn.init.zeros_(wrong.stages[1].blocks[0].mlp.expand.bias)
     return wrong
 
 
 def test_an_exporter_that_drops_a_bias_is_caught(
     classifier: MLLA, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drops_a_bias(network: nn.Module, *rest: object, **options: object) -> Path:
-        return write_onnx(without_a_bias(network), *rest, **options)
+    def drops_a_bias(_: nn.Module, *rest: object, **options: object) -> Path:
+        return write_onnx(without_a_bias(classifier), *rest, **options)
 
     export(classifier, stem="tiny", imgsz=32)
     before = Path("tiny.onnx").read_bytes()
@@ -107,7 +107,7 @@ def test_an_exporter_that_freezes_the_size_is_caught(
 
 def test_a_file_of_another_model_is_no_export_of_this_one(classifier: MLLA) -> None:
     file = write_torchscript(
-        without_a_bias(classifier).eval(), torch.zeros(1, 3, 32, 32), Path("other.torchscript")
+        without_a_bias(classifier), torch.zeros(1, 3, 32, 32), Path("other.torchscript")
     )
     with pytest.raises(WrongExportError, match="wrong export: TorchScript differs"):
         check_export(classifier, file, imgsz=32)

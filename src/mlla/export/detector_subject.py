@@ -38,6 +38,7 @@ class DetectorSubject:
     """
 
     is_open_by_default = False
+    pixel_range = (0.0, 1.0)
 
     def __init__(self, detector: Any, name: str | None = None) -> None:
         if not isinstance(detector.model, nn.Module):
@@ -73,8 +74,8 @@ class DetectorSubject:
             raise ValueError(f"dynamic=True: format={plan.format!r} has a fixed size")
         if plan.half and plan.format == "torchscript":
             raise ValueError(
-                "half=True: 16-bit TorchScript runs on a GPU only and cannot be compared here; leave "
-                "half out, or export to format='openvino' or 'onnx'"
+                "half=True: 16-bit TorchScript runs on a GPU only, and is not compared here; "
+                "leave half out, or export to format='openvino' or 'onnx'"
             )
         if plan.data is not None and plan.height != plan.width:
             raise ValueError(

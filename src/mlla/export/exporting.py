@@ -15,6 +15,7 @@ from mlla.export.difference import TOLERANCE, Difference, largest_difference
 from mlla.export.draft import drafts_in, put_in_place
 from mlla.export.formats import CHECKED, check_packages, format_of, refuse_unknown
 from mlla.export.latency import measure
+from mlla.export.patterns import make_images
 from mlla.export.plan import Plan, check_batch, read_size
 from mlla.export.report import Report, Scores, WrongExportError
 from mlla.export.runners import Run, open_file, open_network
@@ -203,7 +204,7 @@ def _differences(subject: Subject, plan: Plan, run: Run) -> list[Difference]:
     found = []
     for seed, (batch, height, width) in enumerate(repeated):
         shape = (batch, subject.channels, height, width)
-        images = np.random.default_rng(seed).random(shape, dtype=np.float32)
+        images = make_images(shape, seed, subject.pixel_range)
         try:
             given = run(images)
         # every runtime has errors of its own
@@ -232,7 +233,7 @@ def _refuse_wrong(differences: Sequence[Difference], format_name: str) -> None:
 def _compare_variant(subject: Subject, plan: Plan, run: Run) -> tuple[list[Difference], list[str]]:
     """Compare a file that is not meant to be exact, for the user to judge."""
     if plan.options.get("nms"):
-        run(_noise(subject, plan))
+        run(_images(subject, plan))
         return [], ["boxes are selected inside the file (nms=True), after the outputs compared"]
     differences = _differences(subject, plan, run)
     broken = [part for part in differences if not np.isfinite(part.error)]
@@ -247,7 +248,7 @@ def _compare_variant(subject: Subject, plan: Plan, run: Run) -> tuple[list[Diffe
 def _measured(
     subject: Subject, plan: Plan, file: Path, run: Run, before: float | None, drafts: Path
 ) -> Report:
-    images = _noise(subject, plan)
+    images = _images(subject, plan)
     pytorch = open_network(subject.deployed(plan))
     latency = measure(lambda: pytorch(images), lambda: run(images), torch.get_num_threads())
     scores = None
@@ -257,6 +258,6 @@ def _measured(
     return Report(file, CHECKED[plan.format].title, plan.precision, latency=latency, scores=scores)
 
 
-def _noise(subject: Subject, plan: Plan) -> np.ndarray:
+def _images(subject: Subject, plan: Plan) -> np.ndarray:
     shape = (plan.batch, subject.channels, plan.height, plan.width)
-    return np.random.default_rng(0).random(shape, dtype=np.float32)
+    return make_images(shape, 0, subject.pixel_range)

@@ -43,6 +43,8 @@ class NetworkSubject:
 
     step = 1
     is_open_by_default = True
+    # of colours that were normalised
+    pixel_range = (-2.0, 2.0)
     home = Path()
     formats: Sequence[str] = list(CHECKED)
 

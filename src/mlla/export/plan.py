@@ -59,6 +59,8 @@ class Plan:
         half_width = max(least, self.width // 2 // step * step)
         tall = self.height if self.height != half_width else self.height + step
         odd = max(3, least // step, self.height * 3 // 4 // step | 1) * step
+        if odd == self.height == self.width:
+            odd += 2 * step
         return [traced, (self.batch + 1, tall, half_width), (self.batch, odd, odd)]
 
 

@@ -23,6 +23,7 @@ class Subject(Protocol):
         channels: Of its images.
         step: What height and width must be multiples of.
         default_px: Height and width by default.
+        pixel_range: Least and largest value of its pixels.
         is_open_by_default: Whether its files take any size unless told otherwise.
         formats: What it can be exported to.
     """
@@ -32,6 +33,7 @@ class Subject(Protocol):
     channels: int
     step: int
     default_px: int
+    pixel_range: tuple[float, float]
     is_open_by_default: bool
     formats: Sequence[str]
 
