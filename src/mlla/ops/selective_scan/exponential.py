@@ -1,62 +1,68 @@
-"""A power of two that compilers turn into vector instructions; imports Numba."""
+"""Powers of two for vectors, without a branch and without a call; imports Numba."""
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
-import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
 from numba.extending import intrinsic
 
-# 2^f = 1 + f (c1 + f (c2 + ...)) for |f| <= 1/2: weighted least squares, driven to equal
-# relative errors of 2e-9; a constant term of exactly 1 keeps 2^0 = 1
-_C1, _C2, _C3 = np.float32(6.93147203e-01), np.float32(2.40226479e-01), np.float32(5.55033247e-02)
-_C4, _C5, _C6 = np.float32(9.61843736e-03), np.float32(1.33988744e-03), np.float32(1.53533619e-04)
-_ONE = np.float32(1)
+from mlla.ops.selective_scan.tiles import LANES
+from mlla.ops.selective_scan.vectors import FLOATS, INTS, VECTOR, multiply_add, same
+
+# 2^f = 1 + f (c1 + f (c2 + ...)) for |f| <= 1/2: weighted least squares, driven to equal errors
+# of 1.05 units in the last place; a constant term of exactly 1 keeps 2^0 = 1
+_COEFFICIENTS = (6.93146825e-01, 2.40222365e-01, 5.55089153e-02, 9.67176259e-03, 1.32257072e-03)
 # at these two the exponent field is that of zero and of infinity, and the fraction is none
-_LOWEST, _HIGHEST = np.float32(-127), np.float32(128)
+_LOWEST, _HIGHEST = -127, 128
 # 1.5 * 2^23: what is added to it is rounded to an integer, which stands in the lowest bits
-_ROUNDER = np.float32(12582912)
-_MANTISSA_BITS = np.int32(23)
+_ROUNDER = 12582912
+_MANTISSA_BITS = 23
+# exponents of at most this size need not be cut off
+MILD = 126
 
 
-@intrinsic
+def _power(builder: Any, shifted: Any, fraction: Any) -> Any:
+    """Return 2^fraction times two to what stands in the lowest bits of `shifted`."""
+    power = same(_COEFFICIENTS[-1])
+    for coefficient in (*_COEFFICIENTS[-2::-1], 1):
+        power = multiply_add(builder, power, fraction, same(coefficient))
+    bits = ir.Constant(INTS, [_MANTISSA_BITS] * LANES)
+    exponent = builder.shl(builder.bitcast(shifted, INTS), bits)
+    return builder.bitcast(builder.add(builder.bitcast(power, INTS), exponent), FLOATS)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 @no_type_check
-def _bits_of(_context, _value):
-    """Read a float32 as an int32."""
+def power_of_two(_context, _first, _second):
+    """Return 2^(first * second) in float32, within two and a half units in the last place.
 
-    @no_type_check
-    def generate(_context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
-@no_type_check
-def _from_bits(_context, _bits):
-    """Read an int32 as a float32."""
-
-    @no_type_check
-    def generate(_context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
-# no reassociation here: it would cancel the rounder
-@njit(fastmath={"contract"}, error_model="numpy")
-@no_type_check
-def power_of_two(exponent):
-    """Return 2^exponent in float32, within two units in the last place.
-
-    Below -126 the result is off by at most 2^-127 and is 0 from -127 on; from 128 on it is
-    infinite; NaN stays NaN. There is no branch, so a loop over it becomes vector instructions,
-    which the `exp` of the C library does not.
+    Below an exponent of -126 the result is off by at most 2^-127 and is 0 from -127 on; from 128 on
+    it is infinite; NaN stays NaN.
     """
-    # in this form, and not as max and min, NaN passes
-    exponent = _LOWEST if exponent < _LOWEST else exponent
-    exponent = _HIGHEST if exponent > _HIGHEST else exponent
-    shifted = exponent + _ROUNDER
-    f = exponent - (shifted - _ROUNDER)
-    fraction = _ONE + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))
-    return _from_bits(_bits_of(fraction) + (_bits_of(shifted) << _MANTISSA_BITS))
+
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
+        exponent = builder.fmul(*arguments)
+        # in this form, and not as max and min, NaN passes
+        for symbol, bound in (("<", _LOWEST), (">", _HIGHEST)):
+            is_outside = builder.fcmp_ordered(symbol, exponent, same(bound))
+            exponent = builder.select(is_outside, same(bound), exponent)
+        shifted = builder.fadd(exponent, same(_ROUNDER))
+        return _power(
+            builder, shifted, builder.fsub(exponent, builder.fsub(shifted, same(_ROUNDER)))
+        )
+
+    return VECTOR(VECTOR, VECTOR), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+@no_type_check
+def mild_power_of_two(_context, _first, _second):
+    """Return `power_of_two` of a product whose size is at most MILD, in fewer instructions."""
+
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
+        shifted = multiply_add(builder, *arguments, same(_ROUNDER))
+        fraction = multiply_add(builder, *arguments, builder.fsub(same(_ROUNDER), shifted))
+        return _power(builder, shifted, fraction)
+
+    return VECTOR(VECTOR, VECTOR), generate

@@ -18,15 +18,17 @@ FORWARD_FLOPS = 7
 # the state (2), B (2) and C (2)
 BACKWARD_FLOPS = 19
 # tokens times channels times states that take less time than waking a thread
-_SMALL = 2**18
+_SMALL = 2**19
 # the gradients of B and C are summed in as many parts of the channels, whatever the threads
 _MAX_PARTS = 8
 
 
 @cache
-def compiled_loops() -> Any:
-    """Import the loops, and with them Numba, which takes about a second."""
-    return importlib.import_module("mlla.ops.selective_scan.loops")
+def compiled_loops() -> tuple[Any, Any]:
+    """Import both loops, and with them Numba, which takes about a second."""
+    backward = importlib.import_module("mlla.ops.selective_scan.backward_loops")
+    forward = importlib.import_module("mlla.ops.selective_scan.loops")
+    return forward.scan_forward, backward.scan_backward
 
 
 # torch.compile would otherwise follow the import
@@ -82,9 +84,9 @@ def scan(
     """
     y, states = _empty_outputs(x, A, keep_states)
     arrays = _arrays(x, delta, A, B, C, D, y, states)
-    loops = compiled_loops()
+    forward_loop, _ = compiled_loops()
     share_tasks(
-        lambda first, last: loops.scan_forward(*arrays, first, last),
+        lambda first, last: forward_loop(*arrays, first, last),
         x.shape[0] * x.shape[1] * num_tiles(x.shape[3], BLOCK),
         is_small=x.numel() * A.shape[2] < _SMALL,
     )
@@ -126,9 +128,9 @@ def scan_backward(
         *(grad, x, delta, A, B, C, D, states),
         *(grad_x, grad_delta, grad_A, grad_B, grad_C, grad_D),
     )
-    loops = compiled_loops()
+    _, backward_loop = compiled_loops()
     share_tasks(
-        lambda first, last: loops.scan_backward(*arrays, first, last),
+        lambda first, last: backward_loop(*arrays, first, last),
         batch * groups * parts,
         is_small=x.numel() * num_states < _SMALL,
     )

@@ -1,9 +1,9 @@
-"""The loops of the CPU kernel, forward and backward; imports Numba.
+"""The forward loop of the CPU kernel, and what it shares with the backward loop; imports Numba.
 
-A task is one sequence and a block of channels. The states of a block stay in the first-level
-cache while the loop walks along the sequence, and the innermost loop runs over channels, which lie
-side by side in memory. Scratch memory is one-dimensional with offsets that are constants, so that
-the compiler sees that rows do not overlap and vectorises.
+A task is one sequence and a block of channels. The rows of a chunk of tokens are copied to scratch
+memory, vector by vector; then one state of the channels of a vector at a time walks along the
+chunk, in registers. While it does, the rows that come next are asked for: rows of a block lie too
+far apart for the processor to guess them.
 """
 
 from collections.abc import Callable
@@ -12,33 +12,34 @@ from typing import Any, no_type_check
 import numpy as np
 from numba import njit
 
-from mlla.ops.selective_scan.exponential import power_of_two
-from mlla.ops.selective_scan.tiles import BLOCK, CHUNK
+from mlla.ops.selective_scan.exponential import MILD, mild_power_of_two, power_of_two
+from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, LANES, num_tiles
+from mlla.ops.selective_scan.vectors import (
+    LINE,
+    broadcast,
+    larger_size,
+    largest_lane,
+    load,
+    prefetch,
+    prefetch_for_writing,
+    scratch,
+    store,
+    zeros,
+)
 
-# innermost loops run over whole bundles of channels, the missing ones being zero
-_BUNDLE = 32
 _LOG2_E = np.float32(1.4426950408889634)
-_LN_2 = np.float32(0.6931471805599453)
-_ZERO = np.float32(0)
-# rows of one value per channel
-_STEP, _ENTER, _RESULT, _TOKEN_ROWS = (BLOCK * index for index in range(4))
-# rows of one value per channel, for every state
-_RATE, _STATE, _STATE_ROWS = (BLOCK * index for index in range(3))
-# the backward pass has more of both
-_GRAD, _GRAD_ENTER, _GRAD_STEP, _GRAD_TOKEN_ROWS = (BLOCK * index for index in range(2, 6))
-_GRAD_STATE, _GRAD_RATE, _GRAD_STATE_ROWS = (BLOCK * index for index in range(2, 5))
+LIMIT, ZERO = np.float32(MILD), np.float32(0)
+# numbers of a chunk of one vector, and of a block: row i of vector k starts at k COLUMN + i LANES
+COLUMN, ROWS = CHUNK * LANES, CHUNK * BLOCK
+_STEP, _ENTER, _RESULT, _TOKEN_ROWS = (ROWS * index for index in range(4))
+
+count_tiles = njit(num_tiles)
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    """Compile on the first call, and keep the result on disk where there is a place for it.
-
-    Sums may be reordered, which lets them run in vectors; infinities and NaN are kept.
-    """
-    options = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract", "nsz", "reassoc"},
-    }
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile on the first call, and keep the result on disk where there is a place for it."""
+    # more would simplify the rounding of exponents away
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:
@@ -46,7 +47,100 @@ def _compiled(function: Callable[..., None]) -> Any:
         return njit(**options)(function)
 
 
-@_compiled
+@njit
+@no_type_check
+def fill_rates(rates, A, g, start, channels):
+    """Write the rates of a block for powers of two, (vectors, N, LANES); return the largest size.
+
+    Those of missing channels are zero.
+    """
+    num_states = A.shape[2]
+    rates[:] = ZERO
+    largest = zeros()
+    for n in range(num_states):
+        for c in range(channels):
+            at = (c // LANES * num_states + n) * LANES + c % LANES
+            rates[at] = A[g, start + c, n] * _LOG2_E
+        for k in range(count_tiles(channels, LANES)):
+            largest = larger_size(largest, load(rates, (k * num_states + n) * LANES))
+    return largest_lane(largest)
+
+
+@njit
+@no_type_check
+def copy_in(rows, column, array, offset, count, width, channels):
+    """Copy `count` rows of a block, `width` apart, to vectors whose rows lie together.
+
+    Args:
+        rows: Where to, (vectors, column / LANES, LANES).
+        column: Numbers between the first rows of two vectors.
+        array: Where from.
+        offset: Flat offset of the first row.
+        count: Number of rows.
+        width: Numbers between two rows.
+        channels: Numbers of a row.
+    """
+    whole = channels // LANES
+    flat = array.reshape(-1)
+    for i in range(count):
+        for k in range(whole):
+            store(rows, k * column + i * LANES, load(flat, offset + i * width + k * LANES))
+        for c in range(channels - whole * LANES):
+            at = offset + i * width + whole * LANES + c
+            rows[whole * column + i * LANES + c] = flat[at]
+
+
+@njit
+@no_type_check
+def copy_out(array, offset, rows, column, count, width, channels):
+    """Undo `copy_in`."""
+    whole = channels // LANES
+    flat = array.reshape(-1)
+    for i in range(count):
+        for k in range(whole):
+            store(flat, offset + i * width + k * LANES, load(rows, k * column + i * LANES))
+        for c in range(channels - whole * LANES):
+            at = offset + i * width + whole * LANES + c
+            flat[at] = rows[whole * column + i * LANES + c]
+
+
+@njit
+@no_type_check
+def prefetch_rows(array, offset, n, num_states, width):
+    """Ask for the n-th share of the rows of a chunk, one vector of each."""
+    for i in range(n * CHUNK // num_states, (n + 1) * CHUNK // num_states):
+        for line in range(0, LANES, LINE):
+            prefetch(array, offset + i * width + line)
+
+
+@njit
+@no_type_check
+def prefetch_rows_for_writing(array, offset, n, num_states, width):
+    """Ask for the n-th share of the rows of a chunk, one vector of each, to write to them."""
+    for i in range(n * CHUNK // num_states, (n + 1) * CHUNK // num_states):
+        for line in range(0, LANES, LINE):
+            prefetch_for_writing(array, offset + i * width + line)
+
+
+def _walk_with(power: Any) -> Any:
+    @njit
+    @no_type_check
+    def walk(tokens, column, rate, state, B, C, offset, num_states, count):
+        for i in range(count):
+            row = column + i * LANES
+            enter = load(tokens, _ENTER + row) * broadcast(B, offset + i * num_states)
+            state = power(load(tokens, _STEP + row), rate) * state + enter
+            result = state * broadcast(C, offset + i * num_states)
+            store(tokens, _RESULT + row, load(tokens, _RESULT + row) + result)
+        return state
+
+    return walk
+
+
+_walk, _mild_walk = _walk_with(power_of_two), _walk_with(mild_power_of_two)
+
+
+@compiled
 @no_type_check
 def scan_forward(x, delta, A, B, C, D, y, states, first, last):
     """Write `y`, and `states` before every CHUNK tokens unless it is empty, for some tasks.
@@ -64,160 +158,59 @@ def scan_forward(x, delta, A, B, C, D, y, states, first, last):
         last: Task to stop before.
     """
     groups, length, width = x.shape[1:]
-    num_states, num_blocks = A.shape[2], (width + BLOCK - 1) // BLOCK
-    keeps_states = states.shape[2] > 0
-    tokens = np.zeros((CHUNK, _TOKEN_ROWS), np.float32)
-    memory = np.zeros((num_states, _STATE_ROWS), np.float32)
+    num_states, num_blocks = A.shape[2], count_tiles(width, BLOCK)
+    num_chunks = states.shape[2]
+    tokens = scratch(_TOKEN_ROWS)
+    rates, memory = scratch(num_states * BLOCK), scratch(num_states * BLOCK)
+    skip = scratch(BLOCK)
+    states_column = num_states * LANES
     for task in range(first, last):
         sequence, start = task // num_blocks, task % num_blocks * BLOCK
-        b, g = sequence // groups, sequence % groups
+        g = sequence % groups
         channels = min(BLOCK, width - start)
-        bundled = (channels + _BUNDLE - 1) // _BUNDLE * _BUNDLE
-        memory[:] = _ZERO
-        tokens[:] = _ZERO
-        for n in range(num_states):
-            for c in range(channels):
-                memory[n, _RATE + c] = A[g, start + c, n] * _LOG2_E
+        num_vectors = count_tiles(channels, LANES)
+        memory[:] = ZERO
+        tokens[:] = ZERO
+        strongest = fill_rates(rates, A, g, start, channels)
+        copy_in(skip, LANES, D, g * width + start, 1, width, channels)
         for begin in range(0, length, CHUNK):
             count = min(length - begin, CHUNK)
-            if keeps_states:
+            token = sequence * length + begin
+            at = token * width + start
+            kept = (sequence * num_chunks + begin // CHUNK) * num_states * width + start
+            if num_chunks > 0:
+                copy_out(states, kept, memory, states_column, num_states, width, channels)
+            copy_in(tokens[_STEP:], COLUMN, delta, at, count, width, channels)
+            copy_in(tokens[_ENTER:], COLUMN, x, at, count, width, channels)
+            longest = zeros()
+            for k in range(num_vectors):
+                for row in range(k * COLUMN, k * COLUMN + count * LANES, LANES):
+                    step, value = load(tokens, _STEP + row), load(tokens, _ENTER + row)
+                    longest = larger_size(longest, step)
+                    store(tokens, _ENTER + row, step * value)
+                    store(tokens, _RESULT + row, load(skip, k * LANES) * value)
+            is_mild = largest_lane(longest) * strongest < LIMIT
+            for k in range(num_vectors):
                 for n in range(num_states):
-                    for c in range(channels):
-                        state = memory[n, _STATE + c]
-                        states[b, g, begin // CHUNK, n, start + c] = state
-            for i in range(count):
-                t = begin + i
-                for c in range(channels):
-                    token, step = x[b, g, t, start + c], delta[b, g, t, start + c]
-                    tokens[i, _STEP + c] = step
-                    tokens[i, _ENTER + c] = step * token
-                    tokens[i, _RESULT + c] = D[g, start + c] * token
-            for i in range(count):
-                t = begin + i
-                for n in range(num_states):
-                    enter, leave = B[b, g, t, n], C[b, g, t, n]
-                    for c in range(bundled):
-                        decay = power_of_two(tokens[i, _STEP + c] * memory[n, _RATE + c])
-                        state = decay * memory[n, _STATE + c] + tokens[i, _ENTER + c] * enter
-                        memory[n, _STATE + c] = state
-                        tokens[i, _RESULT + c] += state * leave
-            for i in range(count):
-                t = begin + i
-                for c in range(channels):
-                    y[b, g, t, start + c] = tokens[i, _RESULT + c]
-
-
-@_compiled
-@no_type_check
-def scan_backward(
-    grad, x, delta, A, B, C, D, states, grad_x, grad_delta, grad_A, grad_B, grad_C, grad_D,
-    first, last,
-):  # fmt: skip
-    """Write the gradients of some tasks, which share no memory, so that sums have one order.
-
-    Args:
-        grad: Gradient of the output (B, G, L, D), as all arrays float32 and contiguous.
-        x: As in `scan_forward`, and so are the next five.
-        delta: See there.
-        A: See there.
-        B: See there.
-        C: See there.
-        D: See there.
-        states: (B, G, chunks, N, D), written by `scan_forward`.
-        grad_x: (B, G, L, D).
-        grad_delta: (B, G, L, D).
-        grad_A: Of every sample by itself (B, G, D, N).
-        grad_B: Of every part of the channels by itself (P, B, G, L, N).
-        grad_C: Likewise.
-        grad_D: Of every sample by itself (B, G, D).
-        first: First task; there are B * G * P.
-        last: Task to stop before.
-    """
-    groups, length, width = x.shape[1:]
-    num_states, num_parts = A.shape[2], grad_B.shape[0]
-    num_blocks = (width + BLOCK - 1) // BLOCK
-    tokens = np.zeros((CHUNK, _GRAD_TOKEN_ROWS), np.float32)
-    memory = np.zeros((num_states, _GRAD_STATE_ROWS), np.float32)
-    # states before every token of a chunk and after the last one
-    decays = np.zeros((CHUNK, num_states, BLOCK), np.float32)
-    history = np.zeros((CHUNK + 1, num_states, BLOCK), np.float32)
-    grad_D_row = np.zeros(BLOCK, np.float32)
-    for task in range(first, last):
-        sequence, part = task // num_parts, task % num_parts
-        b, g = sequence // groups, sequence % groups
-        grad_B[part, b, g] = _ZERO
-        grad_C[part, b, g] = _ZERO
-        for block in range(num_blocks * part // num_parts, num_blocks * (part + 1) // num_parts):
-            start = block * BLOCK
-            channels = min(BLOCK, width - start)
-            bundled = (channels + _BUNDLE - 1) // _BUNDLE * _BUNDLE
-            memory[:] = _ZERO
-            tokens[:] = _ZERO
-            grad_D_row[:] = _ZERO
-            history[:] = _ZERO
-            for n in range(num_states):
-                for c in range(channels):
-                    memory[n, _RATE + c] = A[g, start + c, n] * _LOG2_E
-            for chunk in range((length - 1) // CHUNK, -1, -1):
-                begin = chunk * CHUNK
-                count = min(length - begin, CHUNK)
-                for n in range(num_states):
-                    for c in range(channels):
-                        state = states[b, g, chunk, n, start + c]
-                        memory[n, _STATE + c] = state
-                        history[0, n, c] = state
-                for i in range(count):
-                    t = begin + i
-                    for c in range(channels):
-                        step = delta[b, g, t, start + c]
-                        tokens[i, _STEP + c] = step
-                        tokens[i, _ENTER + c] = step * x[b, g, t, start + c]
-                        tokens[i, _GRAD + c] = grad[b, g, t, start + c]
-                        tokens[i, _GRAD_ENTER + c] = _ZERO
-                        tokens[i, _GRAD_STEP + c] = _ZERO
-                for i in range(count):
-                    t = begin + i
-                    for n in range(num_states):
-                        enter = B[b, g, t, n]
-                        for c in range(bundled):
-                            decay = power_of_two(tokens[i, _STEP + c] * memory[n, _RATE + c])
-                            state = decay * memory[n, _STATE + c] + tokens[i, _ENTER + c] * enter
-                            memory[n, _STATE + c] = state
-                            history[i + 1, n, c] = state
-                            decays[i, n, c] = decay
-                for back in range(count):
-                    i = count - 1 - back
-                    t = begin + i
-                    for n in range(num_states):
-                        enter, leave = B[b, g, t, n], C[b, g, t, n]
-                        sum_enter, sum_leave = _ZERO, _ZERO
-                        for c in range(bundled):
-                            step, above = tokens[i, _STEP + c], tokens[i, _GRAD + c]
-                            rate = memory[n, _RATE + c]
-                            grad_state = memory[n, _GRAD_STATE + c] + above * leave
-                            passed = grad_state * decays[i, n, c]
-                            grad_exponent = passed * history[i, n, c]
-                            memory[n, _GRAD_STATE + c] = passed
-                            memory[n, _GRAD_RATE + c] += grad_exponent * step
-                            tokens[i, _GRAD_STEP + c] += grad_exponent * rate
-                            tokens[i, _GRAD_ENTER + c] += grad_state * enter
-                            sum_enter += grad_state * tokens[i, _ENTER + c]
-                            sum_leave += above * history[i + 1, n, c]
-                        grad_B[part, b, g, t, n] += sum_enter
-                        grad_C[part, b, g, t, n] += sum_leave
-                for i in range(count):
-                    t = begin + i
-                    for c in range(channels):
-                        token, above = x[b, g, t, start + c], tokens[i, _GRAD + c]
-                        grad_enter = tokens[i, _GRAD_ENTER + c]
-                        grad_x[b, g, t, start + c] = (
-                            grad_enter * tokens[i, _STEP + c] + D[g, start + c] * above
+                    ahead = at + k * LANES
+                    prefetch_rows_for_writing(y, ahead, n, num_states, width)
+                    ahead += CHUNK * width
+                    prefetch_rows(x, ahead, n, num_states, width)
+                    prefetch_rows(delta, ahead, n, num_states, width)
+                    if num_chunks > 0:
+                        ahead = kept + (num_states + n) * width + k * LANES
+                        prefetch_for_writing(states, ahead)
+                        prefetch_for_writing(states, ahead + LINE)
+                    slot = (k * num_states + n) * LANES
+                    rate, state = load(rates, slot), load(memory, slot)
+                    offset = token * num_states + n
+                    if is_mild:
+                        state = _mild_walk(
+                            tokens, k * COLUMN, rate, state, B, C, offset, num_states, count
                         )
-                        grad_delta[b, g, t, start + c] = (
-                            tokens[i, _GRAD_STEP + c] * _LN_2 + grad_enter * token
+                    else:
+                        state = _walk(
+                            tokens, k * COLUMN, rate, state, B, C, offset, num_states, count
                         )
-                        grad_D_row[c] += above * token
-            for c in range(channels):
-                grad_D[b, g, start + c] = grad_D_row[c]
-                for n in range(num_states):
-                    grad_A[b, g, start + c, n] = memory[n, _GRAD_RATE + c]
+                    store(memory, slot, state)
+            copy_out(y, at, tokens[_RESULT:], COLUMN, count, width, channels)

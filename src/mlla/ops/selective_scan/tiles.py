@@ -1,7 +1,9 @@
-"""How the kernel cuts its work, known without importing the compiler."""
+"""How the kernels cut their work, known without importing a compiler."""
 
+# channels in one vector
+LANES = 32
 # channels whose states stay in the first-level cache together
-BLOCK = 64
+BLOCK = 2 * LANES
 # tokens between two stored states, which the backward pass runs through again
 CHUNK = 32
 
