@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from mlla.layers.gated_linear_attention import GatedLinearAttention
-from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
+from mlla.layers.grid_conv import add_convolved, depthwise_conv3x3
 from mlla.layers.mlp import MLP
 
 
@@ -43,7 +43,7 @@ class MLLABlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Refine the grid, keeping its shape."""
-        x = x + convolve_grid(self.position_before_attention, x)
+        x = add_convolved(self.position_before_attention, x)
         x = x + self.drop_path(self.gated_attention(self.attention_norm(x)))
-        x = x + convolve_grid(self.position_before_mlp, x)
+        x = add_convolved(self.position_before_mlp, x)
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))

@@ -7,6 +7,8 @@ from torch.nn import functional
 from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3
 from mlla.layers.linear import linear
 from mlla.layers.linear_attention import LinearAttention
+from mlla.layers.plain_module import is_plain
+from mlla.ops.lean_linear import gated_linear
 
 
 class GatedLinearAttention(nn.Module):
@@ -35,6 +37,9 @@ class GatedLinearAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Mix tokens and gate the result."""
-        gate = functional.silu(self.gate_projection(x))
+        gate = self.gate_projection(x)
         mixed = functional.silu(convolve_grid(self.local_mixing, self.input_projection(x)))
-        return self.output_projection(self.attention(mixed) * gate)
+        attended, project = self.attention(mixed), self.output_projection
+        if is_plain(project, nn.Linear):
+            return gated_linear(attended, gate, project.weight, project.bias)
+        return project(attended * functional.silu(gate))

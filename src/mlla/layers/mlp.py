@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.layers.linear import linear
+from mlla.layers.plain_module import is_plain
+from mlla.ops.lean_linear import gelu_linear
 
 
 class MLP(nn.Module):
@@ -22,4 +24,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
         """Transform each token on its own."""
-        return self.contract(functional.gelu(self.expand(x)))
+        hidden = self.expand(x)
+        if is_plain(self.contract, nn.Linear):
+            return gelu_linear(hidden, self.contract.weight, self.contract.bias)
+        return self.contract(functional.gelu(hidden))

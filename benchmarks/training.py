@@ -1,0 +1,154 @@
+"""A training step of MLLA-T on the CPU beside its authors' code, each in the same precision.
+
+    python benchmarks/training.py --official DIR [--batch 8] [--size-px 224] [--rounds 5]
+
+The parity gate: with equal weights, loss and gradients equal those of the authors' code. Peak
+memory is that of one step above the loaded model, each in a process of its own.
+"""
+
+import argparse
+import ctypes
+import gc
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import timm
+import torch
+from official import equal_models
+from peak_memory import _status_mib
+from record import interleaved_ms, write_result
+from torch import nn
+from torch.nn import functional
+
+from mlla.models.mlla_names import rename_published
+from mlla.ops import use_fast_paths
+
+# must and goal: at least for times, at most for memory
+TARGETS = {
+    "step, float32": (1.1, 1.3),
+    "step, bfloat16 autocast": (1.15, 1.4),
+    "peak memory, float32": (0.85, 0.6),
+}
+FORMS = ("official", "plain", "fast")
+# float32 sums of another order, through 18 blocks and eight batch norms
+TOLERANCE = 1e-3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--official", required=True, help="the authors' repository")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size-px", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    batch, size_px = arguments.batch, arguments.size_px
+    networks = training_models(arguments.official, size_px)
+    error = largest_difference(networks, size_px)
+    print(f"largest relative difference of loss and gradients from the authors': {error:.1e}")
+    if not error < TOLERANCE:
+        raise SystemExit("loss or gradients differ from those of the authors; nothing was timed")
+
+    ratios = {}
+    for precision in ("float32", "bfloat16 autocast"):
+        steps = {form: step_of(form, networks, batch, size_px, precision) for form in FORMS}
+        times = interleaved_ms(steps, arguments.rounds)
+        ratios[f"step, {precision}"] = round(times["official"] / times["fast"], 2)
+        ratios[f"plain step, {precision}"] = round(times["official"] / times["plain"], 2)
+    del networks
+    peaks = {form: peak_mib(form, arguments.official, batch, size_px) for form in FORMS}
+    peaks["checkpointing"] = peak_mib("checkpointing", arguments.official, batch, size_px)
+    ratios["peak memory, float32"] = round(peaks["fast"] / peaks["official"], 2)
+    ratios["plain peak memory, float32"] = round(peaks["plain"] / peaks["official"], 2)
+    ratios["checkpointing peak memory, float32"] = round(
+        peaks["checkpointing"] / peaks["official"], 2
+    )
+    for name, value in ratios.items():
+        must, goal = TARGETS.get(name, ("", ""))
+        print(f"  {name:36} {value:>8}  {f'must {must}, goal {goal}' if must else ''}")
+    content = {
+        "batch": batch,
+        "size_px": size_px,
+        "ratios": ratios,
+        "gradient_difference": error,
+        "peak_mib": {form: round(peak) for form, peak in peaks.items()},
+    }
+    print(write_result("training_tiny", content, timm=timm.__version__))
+
+
+def training_models(folder: str, size_px: int) -> dict[str, nn.Module]:
+    """Return the authors' model and ours, with equal weights, in training; no branch is skipped."""
+    theirs, ours = equal_models(folder, "tiny", size_px)
+    for module in theirs.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
+    return {"official": theirs.train(), "plain": ours.train(), "fast": ours}
+
+
+def step_of(
+    form: str, networks: dict[str, nn.Module], batch: int, size_px: int, precision: str
+) -> Callable[[], float]:
+    """Return a step: zeroed gradients, forward and backward pass."""
+    torch.manual_seed(0)
+    image, classes = torch.randn(batch, 3, size_px, size_px), torch.randint(1000, (batch,))
+    return partial(run_step, networks[form], image, classes, form == "fast", precision)
+
+
+def run_step(
+    network: nn.Module, image: torch.Tensor, classes: torch.Tensor, fast: bool, precision: str
+) -> float:
+    use_fast_paths(fast)
+    network.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision != "float32"):
+        logits = network(image)
+    loss = functional.cross_entropy(logits.float(), classes)
+    loss.backward()
+    return loss.item()
+
+
+def largest_difference(networks: dict[str, nn.Module], size_px: int) -> float:
+    """Return the largest difference of loss and any gradient of both our forms from theirs."""
+    theirs = step_of("official", networks, 2, size_px, "float32")()
+    gradients = {
+        rename_published(name): parameter.grad.clone()
+        for name, parameter in networks["official"].named_parameters()
+    }
+    # batch norm makes the gradient of a bias before it zero, up to rounding
+    floor = max(float(gradient.abs().max()) for gradient in gradients.values()) * 1e-3
+    differences = []
+    for form in ("plain", "fast"):
+        differences.append(abs(step_of(form, networks, 2, size_px, "float32")() - theirs))
+        for name, parameter in networks[form].named_parameters():
+            wanted = gradients[name]
+            scale = max(float(wanted.abs().max()), floor)
+            differences.append(float((parameter.grad - wanted).abs().max()) / scale)
+    return max(differences)
+
+
+def peak_mib(form: str, folder: str, batch: int, size_px: int) -> float:
+    """Return how far the resident set grows in a step above that of the loaded model, in MiB."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_measure, form, folder, batch, size_px).result()
+
+
+def _measure(form: str, folder: str, batch: int, size_px: int) -> float:
+    checkpointing = form == "checkpointing"
+    networks = training_models(folder, size_px)
+    form = "fast" if checkpointing else form
+    networks = {form: networks[form]}
+    if checkpointing:
+        networks[form].set_grad_checkpointing()
+    step = step_of(form, networks, batch, size_px, "float32")
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    # sets the high-water mark back to what is resident now
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_mib("VmRSS")
+    step()
+    return _status_mib("VmHWM") - before
+
+
+if __name__ == "__main__":
+    main()
