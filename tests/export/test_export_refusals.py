@@ -23,6 +23,7 @@ from mlla.models import MLLA, save_pretrained
         ({"imgsz": 0}, "imgsz=0"),
         ({"format": "torch_export", "imgsz": 32}, "at least 33 pixels"),
         ({"nms": True}, "nms goes with detectors only"),
+        ({"out": "model.onnx"}, "must be a folder"),
     ],
 )
 def test_arguments_that_do_not_go_together(

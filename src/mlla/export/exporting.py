@@ -18,7 +18,7 @@ from mlla.export.latency import measure
 from mlla.export.patterns import make_images
 from mlla.export.plan import Plan, check_batch, read_size
 from mlla.export.report import Report, Scores, WrongExportError
-from mlla.export.runners import Run, open_file, open_network
+from mlla.export.runners import Run, open_file, open_network, open_openvino, openvino_default
 from mlla.export.subject import Subject, open_subject
 
 # different images, where there is only one size
@@ -79,7 +79,7 @@ def export(
         subject, format, imgsz, batch, dynamic, int8=int8, half=half, data=data, options=options
     )
     subject.check(plan)
-    folder = subject.home if out is None else Path(out)
+    folder = subject.home if out is None else _folder(out)
     with drafts_in(folder) as drafts:
         if format not in CHECKED:
             written = subject.write(plan, _made(drafts / "file"))
@@ -90,12 +90,13 @@ def export(
         run = open_file(written, format)
         differences = _differences(subject, exact, run)
         _refuse_wrong(differences, format)
-        remarks: list[str] = []
+        remarks = _of_rounding(subject, exact, written)
         variant: list[Difference] = []
         if plan != exact:
             written = subject.write(plan, _made(drafts / "file"))
             run = open_file(written, format)
-            variant, remarks = _compare_variant(subject, plan, run)
+            variant, further = _compare_variant(subject, plan, run)
+            remarks += further
         report = _measured(subject, plan, written, run, before, drafts)
         target = put_in_place(written, folder / written.name)
     return replace(report, file=target, differences=differences, variant=variant, remarks=remarks)
@@ -184,6 +185,15 @@ def _plan(
     )
 
 
+def _folder(out: str | Path) -> Path:
+    suffixes = {form.suffix for form in CHECKED.values()}
+    if Path(out).suffix in suffixes:
+        raise ValueError(
+            f"out={str(out)!r} must be a folder; the file in it is called after the model"
+        )
+    return Path(out)
+
+
 def _exact(plan: Plan) -> Plan:
     """Return the same in float32 and with raw outputs."""
     options = {key: value for key, value in plan.options.items() if key != "nms" or not value}
@@ -228,6 +238,17 @@ def _refuse_wrong(differences: Sequence[Difference], format_name: str) -> None:
             f"relative in {worst.quantity} on {batch} x {height} x {width} px, more than "
             f"{TOLERANCE:g}; nothing was kept"
         )
+
+
+def _of_rounding(subject: Subject, plan: Plan, file: Path) -> list[str]:
+    """Return what to know where a runtime rounds unasked."""
+    if plan.format != "openvino" or (default := openvino_default()) in ("f32", "float32"):
+        return []
+    rounded = _differences(subject, plan, open_openvino(file, exact=False))
+    return [
+        f"unless asked for f32, OpenVINO computes in {default} on this processor: error up to "
+        f"{max(part.error for part in rounded):.1e}"
+    ]
 
 
 def _compare_variant(subject: Subject, plan: Plan, run: Run) -> tuple[list[Difference], list[str]]:

@@ -38,7 +38,7 @@ class NetworkSubject:
         name: What its files are called.
         class_names: Names of its classes, where they are known.
         is_classifier: Whether its outputs are logits of classes, by which it can be scored.
-        default_px: Height and width by default.
+        default_px: Height and width by default; else what timm says of the model, or 224.
     """
 
     step = 1
@@ -55,14 +55,14 @@ class NetworkSubject:
         *,
         class_names: Sequence[str] | None = None,
         is_classifier: bool = False,
-        default_px: int = _DEFAULT_PX,
+        default_px: int | None = None,
     ) -> None:
         self.network = deepcopy(network).cpu().float().eval().requires_grad_(False)
         self.optimized = _optimized(self.network)
         self.name = name
         self.class_names = class_names
         self.is_classifier = is_classifier and getattr(network, "num_classes", 0) > 0
-        self.default_px = default_px
+        self.default_px = default_px or _default_px(network)
         self.channels = _channels(network)
 
     def check(self, plan: Plan) -> None:
@@ -180,6 +180,11 @@ def _optimized(network: nn.Module) -> nn.Module:
     except ValueError:
         # none of our blocks is in it
         return network
+
+
+def _default_px(network: nn.Module) -> int:
+    cfg: Any = getattr(network, "pretrained_cfg", None) or {}
+    return int((cfg.get("input_size") or (_DEFAULT_PX,))[-1])
 
 
 def _channels(network: nn.Module) -> int:

@@ -38,7 +38,7 @@ def open_file(file: Path, format_name: str) -> Run:
     """
     openers = {
         "onnx": _open_onnx,
-        "openvino": _open_openvino,
+        "openvino": open_openvino,
         "torchscript": _open_torchscript,
         "torch_export": _open_torch_export,
     }
@@ -68,14 +68,25 @@ def _open_onnx(file: Path) -> Run:
     return lambda images: session.run(None, {entry.name: images.astype(kind, copy=False)})
 
 
-def _open_openvino(file: Path) -> Run:
+def openvino_default() -> str:
+    """Return what OpenVINO computes float32 networks in here unless asked, such as "bfloat16"."""
+    openvino: Any = import_module("openvino")
+    return str(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string())
+
+
+def open_openvino(file: Path, *, exact: bool = True) -> Run:
+    """Open a folder of OpenVINO.
+
+    Args:
+        file: The folder.
+        exact: Ask for float32, where processors with bfloat16 would round to it unasked.
+    """
     openvino: Any = import_module("openvino")
     core = openvino.Core()
-    # processors with bfloat16 would round to it unasked
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
+        **({"INFERENCE_PRECISION_HINT": "f32"} if exact else {}),
     }
     compiled = core.compile_model(core.read_model(next(file.glob("*.xml"))), "CPU", settings)
     request = compiled.create_infer_request()
