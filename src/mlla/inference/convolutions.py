@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.folding import as_linear, with_batch_norm
+from mlla.inference.folding import as_linear, frozen, with_batch_norm
 from mlla.inference.form import InferenceForm, by_samples
 from mlla.inference.fused_layers import convolve, project
 from mlla.layers.conv_norm import ConvNorm
@@ -74,7 +74,7 @@ class FastDownsample(InferenceForm):
     def __init__(self, trained: Downsample) -> None:
         super().__init__()
         self.expand = as_linear(trained.expand)
-        self.reduce = trained.reduce
+        self.reduce = frozen(trained.reduce)
         self.project = as_linear(with_batch_norm(trained.project))
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:

@@ -1,42 +1,53 @@
 """Weights that compute two steps at once. Everything is folded in float64 and rounded once."""
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mlla.inference.packed_linear import PackedLinear
 from mlla.layers.conv_norm import ConvNorm
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
+def frozen(layer: Layer) -> Layer:
+    """Return a layer that shares the values of another's weights, and needs no gradients."""
+    result = copy(layer)
+    result._parameters = {
+        name: None if weight is None else nn.Parameter(weight.detach(), requires_grad=False)
+        for name, weight in layer._parameters.items()
+    }
+    return result
+
+
 @torch.no_grad()
 def with_identity(conv: nn.Conv2d) -> nn.Conv2d:
     """Return the depthwise convolution that computes x + conv(x)."""
-    folded = _copy(conv)
+    folded = deepcopy(frozen(conv))
     row, column = (side // 2 for side in conv.kernel_size)
     folded.weight[:, 0, row, column] += 1
     return folded
 
 
 @torch.no_grad()
-def after_norm(norm: nn.LayerNorm | None, layer: nn.Linear) -> nn.Linear:
+def after_norm(norm: nn.LayerNorm | None, layer: nn.Linear) -> PackedLinear:
     """Return the linear layer that reads what `norm` makes without its weights.
 
     Args:
         norm: The layer norm in front of the layer, or None.
         layer: The layer.
     """
-    folded = _copy(layer)
+    folded = deepcopy(frozen(layer))
     if norm is None or not norm.elementwise_affine:
-        return folded
+        return PackedLinear(folded)
     weight = layer.weight.double()
     folded.weight.copy_(weight * norm.weight.double())
     if norm.bias is not None:
         shift = weight @ norm.bias.double()
         _set_bias(folded, shift if layer.bias is None else shift + layer.bias.double())
-    return folded
+    return PackedLinear(folded)
 
 
 def without_weights(norm: nn.LayerNorm) -> nn.LayerNorm:
@@ -48,7 +59,7 @@ def without_weights(norm: nn.LayerNorm) -> nn.LayerNorm:
 def with_batch_norm(layer: ConvNorm) -> nn.Conv2d:
     """Return the convolution that also does the batch normalisation behind it."""
     conv, norm = layer.conv, layer.norm
-    folded = _copy(conv)
+    folded = deepcopy(frozen(conv))
     scale = (_double(norm.running_var) + norm.eps).rsqrt() * norm.weight.double()
     shift = -_double(norm.running_mean)
     if conv.bias is not None:
@@ -59,18 +70,14 @@ def with_batch_norm(layer: ConvNorm) -> nn.Conv2d:
 
 
 @torch.no_grad()
-def as_linear(conv: nn.Conv2d) -> nn.Linear:
+def as_linear(conv: nn.Conv2d) -> PackedLinear:
     """Return the linear layer that a 1x1 convolution is on a grid."""
     layer = nn.Linear(conv.in_channels, conv.out_channels, bias=False).to(conv.weight)
     layer.requires_grad_(False)
     layer.weight.copy_(conv.weight.flatten(1))
     if conv.bias is not None:
         _set_bias(layer, conv.bias.clone())
-    return layer
-
-
-def _copy(layer: Layer) -> Layer:
-    return deepcopy(layer).requires_grad_(False)
+    return PackedLinear(layer)
 
 
 def _double(statistic: Tensor | None) -> Tensor:

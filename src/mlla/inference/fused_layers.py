@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.inference.fast_path import takes_fast_path
+from mlla.inference.packed_linear import PackedLinear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -25,7 +26,7 @@ _FUSED = {
 
 
 def project(
-    layer: nn.Linear, x: Float[Tensor, "... C"], activation: str = "none"
+    layer: PackedLinear, x: Float[Tensor, "... C"], activation: str = "none"
 ) -> Float[Tensor, "... D"]:
     """Apply a linear layer and an activation.
 
@@ -37,7 +38,7 @@ def project(
     if not takes_fast_path(x):
         return ACTIVATIONS[activation](layer(x))
     name, formula = _FUSED[activation]
-    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, name, [], formula)
+    return torch.ops.mkldnn._linear_pointwise(x, layer.packed, layer.bias, name, [], formula)
 
 
 def convolve(

@@ -1,17 +1,16 @@
 """Inference form of gated linear attention, and of the half of a block around it."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mlla.inference.attention_core import attend
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.folding import after_norm, with_identity, without_weights
+from mlla.inference.folding import after_norm, frozen, with_identity, without_weights
 from mlla.inference.form import InferenceForm, tiles
 from mlla.inference.fused_layers import convolve, project
+from mlla.inference.packed_linear import PackedLinear
 from mlla.layers.gated_linear_attention import GatedLinearAttention
-from mlla.ops.linear_attention import linear_attention
+from mlla.ops.linear_attention import projected_linear_attention
 
 
 class FastGatedAttention(InferenceForm):
@@ -28,10 +27,10 @@ class FastGatedAttention(InferenceForm):
         self.num_heads = trained.attention.num_heads
         self.input_projection = after_norm(norm, trained.input_projection)
         self.gate_projection = after_norm(norm, trained.gate_projection)
-        self.local_mixing = trained.local_mixing
-        self.query_key = trained.attention.query_key
-        self.local_position = trained.attention.local_position
-        self.output_projection = trained.output_projection
+        self.local_mixing = frozen(trained.local_mixing)
+        self.query_key = PackedLinear(frozen(trained.attention.query_key))
+        self.local_position = frozen(trained.attention.local_position)
+        self.output_projection = PackedLinear(frozen(trained.output_projection))
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Mix tokens and gate the result."""
@@ -42,9 +41,7 @@ class FastGatedAttention(InferenceForm):
         if takes_fast_path(x):
             attended = attend(query_key, mixed, self.num_heads).add_(local).mul_(gate)
             return project(self.output_projection, attended.to(x.dtype))
-        features = functional.elu(query_key.to(torch.promote_types(x.dtype, torch.float32))) + 1.0
-        query, key = features.chunk(2, dim=-1)
-        attended = linear_attention(query, key, mixed, num_heads=self.num_heads) + local
+        attended = projected_linear_attention(query_key, mixed, num_heads=self.num_heads) + local
         return project(self.output_projection, attended * gate)
 
 

@@ -4,9 +4,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.folding import after_norm, with_identity, without_weights
+from mlla.inference.folding import after_norm, frozen, with_identity, without_weights
 from mlla.inference.form import InferenceForm, tiles
 from mlla.inference.fused_layers import convolve, project
+from mlla.inference.packed_linear import PackedLinear
 from mlla.layers.mlp import MLP
 
 # fewer tokens at a time would read the weights too often
@@ -29,7 +30,7 @@ class MLPHalf(InferenceForm):
         self.position = with_identity(position)
         self.norm = without_weights(norm)
         self.expand = after_norm(norm, mlp.expand)
-        self.contract = mlp.contract
+        self.contract = PackedLinear(frozen(mlp.contract))
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Refine the grid, keeping its shape."""
