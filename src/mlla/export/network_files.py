@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mlla.export.silence import silent
 
 INPUT_NAME = "images"
 OPSET = 18
@@ -38,7 +37,7 @@ def write_onnx(
         name: {0: "batch"} | ({2: f"{name}_height", 3: f"{name}_width"} if output.ndim == 4 else {})
         for name, output in zip(names, outputs, strict=True)
     }
-    with _silent(), torch.no_grad():
+    with silent(), torch.no_grad():
         torch.onnx.export(
             network,
             (image,),
@@ -70,7 +69,7 @@ def write_program(
         open_sizes: Dimensions of the images that stay open.
     """
     shapes = open_sizes and dict.fromkeys(open_sizes, torch.export.Dim.DYNAMIC)
-    with _silent(), torch.no_grad():
+    with silent(), torch.no_grad():
         program = torch.export.export(
             network, (image,), dynamic_shapes=(shapes,) if shapes else None
         )
@@ -82,7 +81,7 @@ def openvino_model(network: nn.Module, image: Tensor, dynamic: bool) -> Any:
     """Trace a network and convert it to a model of OpenVINO, in memory."""
     openvino: Any = import_module("openvino")
     shape = [-1 if dynamic and size in _OPEN else length for size, length in enumerate(image.shape)]
-    with _silent():
+    with silent():
         return openvino.convert_model(_trace(network, image), input=shape, example_input=image)
 
 
@@ -100,7 +99,7 @@ def write_openvino(model: Any, folder: Path, name: str) -> Path:
 
 
 def _trace(network: nn.Module, image: Tensor) -> Any:
-    with _silent(), torch.no_grad():
+    with silent(), torch.no_grad():
         return torch.jit.trace(network, image, strict=False, check_trace=False)
 
 
@@ -110,15 +109,3 @@ def _outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
     if isinstance(output, Tensor):
         return [output]
     return list(output.values() if isinstance(output, dict) else output)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep back what PyTorch says of its own exporters; the comparison says what matters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlla.export.network_files import INPUT_NAME
+from mlla.export.silence import silent
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
@@ -38,13 +39,14 @@ def quantize_onnx(source: Path, target: Path, images: Iterable[np.ndarray]) -> P
         for node in graph.node
         if node.op_type not in _WEIGHTED or not weights.intersection(node.input)
     ]
-    quantization.quantize_static(
-        str(source),
-        str(target),
-        _reader(quantization.CalibrationDataReader, images),
-        nodes_to_exclude=exact,
-        per_channel=True,
-    )
+    with silent():
+        quantization.quantize_static(
+            str(source),
+            str(target),
+            _reader(quantization.CalibrationDataReader, images),
+            nodes_to_exclude=exact,
+            per_channel=True,
+        )
     return target
 
 

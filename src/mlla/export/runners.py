@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from mlla.export.silence import silent
 
 # images in, every output in its order
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -99,9 +100,8 @@ def open_openvino(file: Path, *, exact: bool = True) -> Run:
 
 
 def _open_torchscript(file: Path) -> Run:
-    with warnings.catch_warnings():
-        # deprecated in PyTorch, and still what Ultralytics exports to
-        warnings.simplefilter("ignore", FutureWarning)
+    # deprecated in PyTorch, and still what Ultralytics exports to
+    with silent():
         return open_network(torch.jit.load(str(file), map_location="cpu").eval())
 
 

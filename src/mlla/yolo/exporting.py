@@ -185,12 +185,14 @@ def _opened(detector: Model, file: Path) -> Model:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    level = LOGGER.level
+    """Show errors only: the comparison finds what exporters warn of."""
+    level, disabled = LOGGER.level, logging.root.manager.disable
     LOGGER.setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # that tracing is deprecated in PyTorch is not for the user to change
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore")
             yield
     finally:
         LOGGER.setLevel(level)
+        logging.disable(disabled)
