@@ -119,6 +119,11 @@ def test_optimize_fuses_a_network_of_ultralytics() -> None:
     assert (raw(fast, image) - raw(model, image)).abs().max() < 1e-3
 
 
+def test_a_yolo_is_told_to_fuse_its_network() -> None:
+    with pytest.raises(ValueError, match=r"class YOLO holds a network.*call its fuse\(\)"):
+        mlla.optimize(YOLO("yolov8n-c2f-mlla"))
+
+
 def test_traces_of_fused_networks_keep_sizes_open() -> None:
     row = network("yolov8n-c2f-mlla").fuse(verbose=False).model[6]
     assert row.folded is not None

@@ -39,8 +39,8 @@ def optimize(model: nn.Module, *, dtype: torch.dtype | None = None, example: Any
 
     Raises:
         TypeError: If `model` is no module.
-        ValueError: If there is none of our blocks in the model, it was optimized before, or `dtype`
-            is of no use there.
+        ValueError: If there is none of our blocks in the model, it was optimized before, it is the
+            `YOLO` around a network, or `dtype` is of no use there.
         RuntimeError: If the outputs for `example` differ, which a float32 model's must not.
     """
     _check(model, dtype)
@@ -72,6 +72,11 @@ def optimize(model: nn.Module, *, dtype: torch.dtype | None = None, example: Any
 def _check(model: Any, dtype: Any) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={model!r} is no torch.nn.Module")
+    if hasattr(model, "overrides") and isinstance(getattr(model, "model", None), nn.Module):
+        raise ValueError(
+            f"model of class {type(model).__name__} holds a network and is none; call its fuse(), "
+            "which does the same in place, or pass model.model"
+        )
     if any(isinstance(module, InferenceForm) for module in model.modules()):
         raise ValueError(
             f"model of class {type(model).__name__} is optimized already; optimize the original"
