@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlla.ops import selective_scan, selective_scan_reference
+from mlla.ops.fast_paths import use_fast_paths
 from mlla.ops.selective_scan import (
     active_form,
     kernel,
@@ -188,6 +189,28 @@ print(len(caught), caught[0].category.__name__, "numba" in active_form())
 
 def test_with_numba_the_kernel_is_active():
     assert active_form().startswith("CPU kernel")
+
+
+def test_one_switch_turns_the_kernels_off(monkeypatch):
+    monkeypatch.setattr(kernel, "scan", None)
+    use_fast_paths(False)
+    try:
+        assert active_form().startswith("plain PyTorch, many times slower, because MLLA_FAST_PATHS")
+        inputs = draw()
+        torch.testing.assert_close(selective_scan(*inputs), selective_scan_chunked(*inputs))
+    finally:
+        use_fast_paths(True)
+    with pytest.raises(TypeError):
+        selective_scan(*inputs)
+
+
+def test_other_devices_have_no_kernel():
+    assert "no kernel for this device" in active_form("mps")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_doctor_says_so():
+    assert "there is no GPU" in active_form("cuda")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

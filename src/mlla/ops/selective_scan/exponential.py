@@ -30,7 +30,7 @@ def _power(builder: Any, shifted: Any, fraction: Any) -> Any:
     return builder.bitcast(builder.add(builder.bitcast(power, INTS), exponent), FLOATS)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def power_of_two(_context, _first, _second):
     """Return 2^(first * second) in float32, within two and a half units in the last place.
@@ -54,7 +54,7 @@ def power_of_two(_context, _first, _second):
     return VECTOR(VECTOR, VECTOR), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def mild_power_of_two(_context, _first, _second):
     """Return `power_of_two` of a product whose size is at most MILD, in fewer instructions."""

@@ -1,4 +1,4 @@
-"""The selective scan on the CPU as operators that PyTorch knows; Numba compiles their loops."""
+"""The selective scan as operators that PyTorch knows; on the CPU Numba compiles their loops."""
 
 import importlib
 import warnings
@@ -60,7 +60,8 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 def _empty_outputs(x: Tensor, A: Tensor, keep_states: bool) -> tuple[Tensor, Tensor]:
     batch, groups, length, width = x.shape
     chunks = num_tiles(length, CHUNK) if keep_states else 0
-    return x.new_empty(x.shape), x.new_empty(batch, groups, chunks, A.shape[2], width)
+    states = x.new_empty(batch, groups, chunks, A.shape[2], width, dtype=torch.float32)
+    return x.new_empty(x.shape), states
 
 
 @torch.library.custom_op("mlla::selective_scan", mutates_args=(), device_types="cpu")
@@ -70,7 +71,7 @@ def scan(
     """Run the recurrence of `selective_scan_reference`.
 
     Args:
-        x: Tokens (B, G, L, D), as all tensors float32.
+        x: Tokens (B, G, L, D), as all tensors float32, or on a GPU shorter.
         delta: Steps (B, G, L, D).
         A: Rates (G, D, N).
         B: How tokens enter (B, G, L, N).

@@ -66,7 +66,7 @@ def _pointer(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return builder.gep(array.data, [arguments[1]])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def load(_context, array, _offset):
     """Read LANES numbers of a contiguous array of any shape from a flat offset on."""
@@ -81,7 +81,7 @@ def load(_context, array, _offset):
     return VECTOR(array, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def store(_context, array, _offset, _vector):
     """Write a vector into a contiguous array of any shape from a flat offset on."""
@@ -96,7 +96,7 @@ def store(_context, array, _offset, _vector):
     return types.void(array, types.int64, VECTOR), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def broadcast(_context, array, _offset):
     """Read one number of a contiguous array into every lane."""
@@ -111,7 +111,7 @@ def broadcast(_context, array, _offset):
     return VECTOR(array, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def zeros(_context):
     """Return zero in every lane."""
@@ -119,12 +119,12 @@ def zeros(_context):
 
 
 def _operation(symbol: Callable[..., Any], method: str) -> None:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     @no_type_check
     def operate(_context, _first, _second):
         return VECTOR(VECTOR, VECTOR), lambda _, builder, __, pair: getattr(builder, method)(*pair)
 
-    @overload(symbol)  # type: ignore[untyped-decorator]
+    @overload(symbol)
     @no_type_check
     def choose(first, second):
         if isinstance(first, _Vector) and isinstance(second, _Vector):
@@ -136,7 +136,7 @@ _operation(operator.add, "fadd")
 _operation(operator.mul, "fmul")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def larger_size(_context, _largest, _vector):
     """Return the larger of a vector and the absolute value of another, and NaN if one is NaN."""
@@ -149,7 +149,7 @@ def larger_size(_context, _largest, _vector):
     return VECTOR(VECTOR, VECTOR), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def largest_lane(_context, _vector):
     """Return the largest number of a vector, and NaN if one is NaN."""
@@ -161,7 +161,7 @@ def largest_lane(_context, _vector):
     return types.float32(VECTOR), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def sum_of_lanes(_context, _vector):
     """Add the numbers of a vector, neighbours last."""
@@ -176,7 +176,7 @@ def sum_of_lanes(_context, _vector):
 
 
 def _prefetch(*, for_writing: bool) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     @no_type_check
     def fetch(_context, array, _offset):
         @no_type_check
@@ -198,7 +198,7 @@ prefetch = _prefetch(for_writing=False)
 prefetch_for_writing = _prefetch(for_writing=True)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 @no_type_check
 def _until_next_line(_context, array):
     """Count the numbers between the start of an array and that of the next line of the cache."""
@@ -213,7 +213,7 @@ def _until_next_line(_context, array):
     return types.int64(array), generate
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 @no_type_check
 def scratch(size):
     """Return zeros that start at a line of the cache, so that no vector of theirs crosses one."""
