@@ -1,5 +1,7 @@
 """Linear attention from a projection as an operator that PyTorch knows, for every device."""
 
+import importlib
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +14,32 @@ from mlla.ops.linear_attention.by_samples import (
     empty_means,
 )
 from mlla.ops.precision import without_autocast
+
+# a head and its products stay in the registers of a GPU
+_WIDEST_TRITON_HEAD = 128
+
+
+@cache
+def triton_kernels() -> Any:
+    """Import the kernels for GPUs, and with them Triton."""
+    return importlib.import_module("mlla.ops.linear_attention.triton_kernels")
+
+
+@cache
+def reason_without_triton() -> str:
+    """Tell why the kernels for GPUs cannot run in this process; empty if they can."""
+    if not torch.cuda.is_available():
+        return "there is no GPU that this PyTorch can use"
+    try:
+        triton_kernels()
+    except ImportError as error:
+        return str(error)
+    return ""
+
+
+def _fits_triton(value: Tensor, num_heads: int) -> bool:
+    fits = value.dtype != torch.float64 and value.shape[3] // num_heads <= _WIDEST_TRITON_HEAD
+    return value.is_cuda and value.numel() > 0 and fits and not reason_without_triton()
 
 
 @torch.library.custom_op("mlla::linear_attention", mutates_args=(), device_types=("cpu", "cuda"))
@@ -30,6 +58,8 @@ def attend(
         The output, and what the backward pass needs: the means of key times value
         (B, heads, C/heads, C/heads) and of the keys (B, heads, C/heads).
     """
+    if _fits_triton(value, num_heads):
+        return triton_kernels().attend(query_key, value, num_heads, eps)
     with without_autocast(value.device):
         return attend_by_samples(query_key, value, num_heads, eps)
 
@@ -57,6 +87,8 @@ def attend_backward(
         mean_key: What `attend` kept.
         eps: As in `attend`.
     """
+    if _fits_triton(value, key_value.shape[1]):
+        return triton_kernels().attend_backward(grad, query_key, value, key_value, mean_key, eps)
     with without_autocast(value.device):
         return attend_by_samples_backward(grad, query_key, value, key_value, mean_key, eps)
 

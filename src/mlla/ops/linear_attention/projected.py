@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlla.ops.fast_paths import fast_paths_enabled, may_run_fast_path
-from mlla.ops.linear_attention.operator import attend
+from mlla.ops.linear_attention.operator import attend, reason_without_triton
 from mlla.ops.linear_attention.parallel import linear_attention
 from mlla.ops.tracing import is_tracing
 
@@ -105,4 +105,6 @@ def active_form() -> str:
     """Tell which form runs, and why."""
     if not fast_paths_enabled():
         return "plain PyTorch, because fast paths are turned off"
-    return "one operator that recomputes instead of storing, on CPU and CUDA; else plain PyTorch"
+    reason = reason_without_triton()
+    gpu = f"no Triton kernels, because {reason}" if reason else "Triton kernels on the GPU"
+    return f"active: one operator that stores its arguments alone, in training, too; {gpu}"
