@@ -108,6 +108,11 @@ def test_a_format_that_is_not_run_here_says_so(
     assert np.isnan(report.error)
 
 
+def test_a_folder_that_was_exported_opens_as_a_model(folder: Path) -> None:
+    (folder / "best_openvino_model").mkdir()
+    assert YOLO("best_openvino_model", task="detect").task == "detect"
+
+
 def test_what_ultralytics_raises_is_told(detector: YOLO, folder: Path) -> None:
     with pytest.raises(RuntimeError, match="could not export to format=onnx"):
         export(detector, imgsz=64, opset=3)

@@ -31,6 +31,9 @@ def check_weights_file(weights: str) -> None:
     if "://" in weights or not is_offline():
         return
     path = Path(weights)
+    # as Ultralytics calls the folders that it exports to
+    if path.name.endswith("_model") and path.is_dir():
+        return
     file = path if path.suffix else Path(f"{weights}.pt")
     folders = (Path(), Path(SETTINGS.get("weights_dir", "")))
     # exports may be folders, checkpoints are not
