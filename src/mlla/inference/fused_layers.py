@@ -38,7 +38,7 @@ def project(
     if not takes_fast_path(x):
         return ACTIVATIONS[activation](layer(x))
     name, formula = _FUSED[activation]
-    return torch.ops.mkldnn._linear_pointwise(x, layer.packed, layer.bias, name, [], formula)
+    return torch.ops.mkldnn._linear_pointwise(x, layer.pack(), layer.bias, name, [], formula)
 
 
 def convolve(

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlla.inference.fast_path import takes_fast_path
 from mlla.inference.folds_itself import FoldsItself
 from mlla.inference.form import InferenceForm
 from mlla.inference.forms import FORMS, with_forms
 from mlla.inference.optimizations import Optimizations
+from mlla.inference.packed_linear import PackedLinear
 
 # far above rounding, and far below what a wrong fold does
 _TOLERANCE = 1e-4
@@ -57,6 +59,10 @@ def optimize(model: nn.Module, *, dtype: torch.dtype | None = None, example: Any
             f"in it{' without hooks' if left else ''}; use it as it is"
         )
     optimized = optimized.to(dtype).requires_grad_(False)
+    for part in optimized.modules():
+        # now, and not in the first pass, which would look like one that needs memory
+        if isinstance(part, PackedLinear) and takes_fast_path(part.weight.detach()):
+            part.pack()
     own_dtype = next((p.dtype for p in optimized.parameters() if p.is_floating_point()), dtype)
     error = None if example is None else _largest_error(model, optimized, example, dtype)
     if error is not None and own_dtype == torch.float32 and not error <= _TOLERANCE:

@@ -27,14 +27,12 @@ class PackedLinear(nn.Linear):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
 
-    @property
-    def packed(self) -> Tensor:
-        """The weights in oneDNN's order."""
+    def pack(self) -> Tensor:
+        """Return the weights in oneDNN's order, which are made once."""
         if self._packed is None:
             weight = self.weight.detach()
-            reordered = torch.ops.mkldnn._reorder_linear_weight(weight, _TOKENS)
             # past nn.Module, which would make it a buffer
-            self.__dict__["_packed"] = reordered
+            self.__dict__["_packed"] = torch.ops.mkldnn._reorder_linear_weight(weight, _TOKENS)
         packed: Tensor = self.__dict__["_packed"]
         return packed
 
