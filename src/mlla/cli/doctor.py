@@ -16,7 +16,9 @@ PACKAGES = {
     "lap": "mlla track: pip install 'mlla[yolo]'",
     "onnx": "mlla export format=onnx: pip install 'mlla[export]'",
     "onnxruntime": "running ONNX files: pip install 'mlla[export]'",
-    "triton": "nothing yet: there is no Triton kernel in this version",
+    "openvino": "mlla export format=openvino: pip install 'mlla[openvino]'",
+    "nncf": "the same with int8=True: pip install 'mlla[openvino]'",
+    "triton": "the kernels for NVIDIA GPUs; PyTorch for CUDA on Linux brings it",
 }
 
 
@@ -45,7 +47,8 @@ def run(_command: str, words: Sequence[str]) -> int:
 def _print_devices() -> None:
     import torch
 
-    from mlla.ops.selective_scan import active_form
+    from mlla.ops.linear_attention import active_form as attention_form
+    from mlla.ops.selective_scan import active_form as scan_form
 
     print("\ndevices")
     print(f"  cpu          {torch.get_num_threads()} threads")
@@ -57,10 +60,11 @@ def _print_devices() -> None:
         print(f"  cuda         none ({'no GPU found' if built else 'this torch has no CUDA'})")
     mps = torch.backends.mps.is_available()
     print(f"  mps          {'available' if mps else 'none'}")
-    print("\nfast paths")
-    print("  linear attention   active: two batched matrix products, on every device")
-    print(f"  selective scan     {active_form()}; plain PyTorch on other devices")
-    print("  CUDA kernels       none in this version")
+    print("\nfast paths (off with MLLA_FAST_PATHS=0)")
+    print(f"  linear attention   {attention_form()}")
+    print(f"  selective scan     {scan_form('cpu')}")
+    if torch.cuda.is_available():
+        print(f"  the same on CUDA   {scan_form('cuda')}")
 
 
 def _print_integration() -> list[str]:
