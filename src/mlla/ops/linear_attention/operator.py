@@ -15,8 +15,8 @@ from mlla.ops.linear_attention.by_samples import (
 )
 from mlla.ops.precision import without_autocast
 
-# a head and its products stay in the registers of a GPU
-_WIDEST_TRITON_HEAD = 128
+# wider heads and their products leave the shared memory of smaller GPUs
+_WIDEST_TRITON_HEAD = 64
 
 
 @cache

@@ -237,7 +237,7 @@ class _Launch:
         batch, height, width, channels = value.shape
         self.head = channels // num_heads
         half = max(16, triton.next_power_of_2(self.head // 2))
-        tokens = 64 if half <= 32 else 32
+        tokens = 64 if half <= 16 else 32
         self.num_tokens, self.groups = height * width, batch * num_heads
         self.num_tiles = triton.cdiv(self.num_tokens, tokens)
         wanted = min(self.num_tiles, triton.cdiv(_PROGRAMS, max(1, self.groups)))
