@@ -14,8 +14,11 @@ if "ultralytics" not in sys.modules:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 from mlla.yolo.config import model_config, model_names
+from mlla.yolo.counted_operators import count_our_operators
 from mlla.yolo.model import YOLO
 from mlla.yolo.plug import plug
 from mlla.yolo.rtdetr import RTDETR
+
+count_our_operators()
 
 __all__ = ["RTDETR", "YOLO", "model_config", "model_names", "plug"]
