@@ -68,7 +68,8 @@ def test_compile_under_autocast_finds_no_graph_break():
     compiled = torch.compile(block, fullgraph=True, backend="eager")
     x = torch.randn(1, 4, 6, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(compiled(x), block(x))
+        # the plain operations that are compiled round to bfloat16 in other places
+        torch.testing.assert_close(compiled(x), block(x), rtol=0, atol=0.03)
 
 
 @pytest.mark.slow

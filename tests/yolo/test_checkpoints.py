@@ -134,7 +134,8 @@ def test_stock_ultralytics_opens_the_stored_checkpoints(
     )
     assert "classes 2" in output
     with np.load(DATA / f"{name}.npz") as stored, np.load("features.npz") as computed:
-        np.testing.assert_allclose(computed["features"], stored["features"], rtol=1e-4)
+        atol = 1e-5 * np.abs(stored["features"]).max()
+        np.testing.assert_allclose(computed["features"], stored["features"], 1e-4, atol)
 
 
 def test_a_file_holds_exactly_the_rounded_model(private_folder: Path) -> None:
