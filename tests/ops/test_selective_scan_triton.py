@@ -101,6 +101,29 @@ def test_a_batch_of_none():
     assert not any(gradient.any() for gradient in gradients)
 
 
+@pytest.mark.parametrize(("length", "expected"), [(32, 1), (33, 3), (25600, 3)])
+def test_a_scan_starts_few_programs_whatever_its_length(monkeypatch, length, expected):
+    pytest.importorskip("triton")
+    from mlla.ops.selective_scan import triton_scan
+
+    started = []
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *_, **__: started.append(grid)
+
+    class Kernels:
+        def __getattr__(self, name):
+            return Kernel()
+
+    monkeypatch.setattr(triton_scan, "triton_kernels", Kernels())
+    inputs = draw(1, 1, length, 2, 1)
+    y, states = triton_scan.triton_forward(*inputs)
+    assert len(started) == expected
+    triton_scan.triton_backward(y, *inputs, states)
+    assert len(started) == 2 * expected
+
+
 @needs_gpu
 def test_it_is_what_runs_on_a_gpu():
     assert active_form("cuda").startswith("Triton kernel")
@@ -143,7 +166,7 @@ def test_long_sequences():
 @pytest.mark.skipif(IS_INTERPRETED, reason="is what starts the interpreter")
 def test_interpreted_on_the_cpu():
     pytest.importorskip("triton")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", __file__]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", __file__]
     process = subprocess.run(
         command,
         capture_output=True,
