@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlla.ops import selective_scan, selective_scan_reference
@@ -74,6 +75,23 @@ def test_operations_are_counted():
         "mlla.selective_scan": channels * (7 * 3 + 3),
         "mlla.selective_scan_backward": channels * (19 * 3 + 9),
     }
+
+
+def test_a_scan_is_one_operation_and_its_backward_pass_one_more():
+    """Nothing around the kernel reads or copies its tensors."""
+    seen = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    inputs = [tensor.requires_grad_() for tensor in draw()]
+    cotangent = torch.randn(inputs[0].shape)
+    with Recorder():
+        torch.autograd.grad(selective_scan(*inputs), inputs, cotangent)
+    computing = [name for name in seen if "detach" not in name]
+    assert computing == ["mlla.selective_scan.default", "mlla.selective_scan_backward.default"]
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
