@@ -18,6 +18,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "odd heads": lambda: MLLABlock(12, 4),
     "gated attention": lambda: GatedLinearAttention(32, 2),
     "downsample": lambda: Downsample(16, 32),
+    "downsample in tiles": lambda: Downsample(64, 128),
     "conv and norm": lambda: ConvNorm(16, 8, 3, stride=2),
     "stem": lambda: Stem(3, 16),
 }
@@ -46,7 +47,11 @@ def grid_for(name: str, module: nn.Module, size: tuple[int, int], batch: int = 3
     if name == "stem":
         return torch.randn(batch, 3, *size)
     width = next(p for p in module.parameters() if p.dim() > 1).shape
-    return torch.randn(batch, *size, {"downsample": 16, "conv and norm": 16}.get(name, width[0]))
+    return torch.randn(
+        batch,
+        *size,
+        {"downsample": 16, "downsample in tiles": 64, "conv and norm": 16}.get(name, width[0]),
+    )
 
 
 def relative_error(wanted: Tensor, got: Tensor) -> float:
@@ -97,6 +102,15 @@ def test_gradients_of_the_input_are_those_of_the_module() -> None:
     (wanted,) = torch.autograd.grad(module(x).square().sum(), x)
     (got,) = torch.autograd.grad(form(x).square().sum(), x)
     assert relative_error(wanted, got) < 1e-5
+
+
+@pytest.mark.parametrize("size", [(75, 130), (512, 64)], ids=str)
+def test_downsampling_in_tiles_of_rows(size: tuple[int, int]) -> None:
+    module = trained("downsample in tiles")
+    form = FORMS[type(module)](deepcopy(module)).eval()
+    x = torch.randn(2, *size, 64)
+    with torch.no_grad():
+        assert relative_error(module(x), form(x)) < 1e-5
 
 
 def test_forms_refuse_to_train() -> None:

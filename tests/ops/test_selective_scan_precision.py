@@ -13,7 +13,7 @@ import torch
 
 from mlla.ops import selective_scan, selective_scan_reference
 from mlla.ops.selective_scan import kernel, selective_scan_chunked, selective_scan_traceable
-from mlla.ops.selective_scan.tiles import LANES
+from mlla.ops.simd.lanes import LANES
 
 HALVES = [torch.float16, torch.bfloat16]
 FORMS = [selective_scan, selective_scan_chunked, selective_scan_traceable]
@@ -149,8 +149,8 @@ def test_kernel_writes_all_of_its_output():
 def compiled_powers():
     from numba import njit
 
-    from mlla.ops.selective_scan.exponential import mild_power_of_two, power_of_two
-    from mlla.ops.selective_scan.vectors import broadcast, load, store
+    from mlla.ops.simd.exponential import mild_power_of_two, power_of_two
+    from mlla.ops.simd.vectors import broadcast, load, store
 
     @njit
     def fill(factors, exponents, results):

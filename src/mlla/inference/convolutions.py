@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mlla.inference.fast_path import takes_fast_path
 from mlla.inference.folding import as_linear, frozen, with_batch_norm
-from mlla.inference.form import InferenceForm, by_samples
+from mlla.inference.form import TILE_ELEMENTS, InferenceForm, by_samples, tiles
 from mlla.inference.fused_layers import convolve, project
 from mlla.layers.conv_norm import ConvNorm
 from mlla.layers.downsample import Downsample
@@ -65,7 +65,7 @@ class FastStem(InferenceForm):
 
 
 class FastDownsample(InferenceForm):
-    """`Downsample` without norm, a few samples at a time.
+    """`Downsample` without norm, a few rows at a time: what is wide stays in the caches.
 
     Args:
         trained: The layer for training.
@@ -79,10 +79,24 @@ class FastDownsample(InferenceForm):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:
         """Return a grid with half the sides, rounded up."""
+        x = pad_grid_to_multiple(x, 2)
         if not takes_fast_path(x):
             return self._halve(x)
-        return by_samples(self._halve, x, x[0, ..., 0].numel() * self.expand.out_features)
+        batch, height, width, _ = x.shape
+        elements = width * self.expand.out_features
+        # whole samples where they are small, else rows of one sample
+        if height * elements <= TILE_ELEMENTS:
+            return by_samples(self._halve, x, height * elements)
+        result = x.new_empty(batch, height // 2, width // 2, self.project.out_features)
+        for sample in range(batch):
+            for part in tiles(height // 2, 2 * elements):
+                first, last = 2 * part.start, min(2 * part.stop, height)
+                # two rows more than the window needs, so that the first row begins as all do
+                before = 2 if first else 0
+                rows = self._halve(x[sample : sample + 1, first - before : last])
+                result[sample, part] = rows[0, before // 2 :]
+        return result
 
     def _halve(self, x: Tensor) -> Tensor:
-        x = project(self.expand, pad_grid_to_multiple(x, 2), "relu")
+        x = project(self.expand, x, "relu")
         return project(self.project, convolve(self.reduce, x, "relu"))

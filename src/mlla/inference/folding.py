@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mlla.inference.packed_linear import PackedLinear
+from mlla.inference.packed import PackedLinear
 from mlla.layers.conv_norm import ConvNorm
 
 Layer = TypeVar("Layer", bound=nn.Module)

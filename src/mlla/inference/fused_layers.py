@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.packed_linear import PackedLinear
+from mlla.inference.packed import PackedLinear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,

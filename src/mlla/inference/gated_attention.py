@@ -1,14 +1,16 @@
 """Inference form of gated linear attention, and of the half of a block around it."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mlla.inference import loops
 from mlla.inference.attention_core import attend
 from mlla.inference.fast_path import takes_fast_path
 from mlla.inference.folding import after_norm, frozen, with_identity, without_weights
 from mlla.inference.form import InferenceForm, tiles
 from mlla.inference.fused_layers import convolve, project
-from mlla.inference.packed_linear import PackedLinear
+from mlla.inference.packed import PackedDepthwise, PackedLinear
 from mlla.layers.gated_linear_attention import GatedLinearAttention
 from mlla.ops.linear_attention import projected_linear_attention
 
@@ -27,14 +29,27 @@ class FastGatedAttention(InferenceForm):
         self.num_heads = trained.attention.num_heads
         self.input_projection = after_norm(norm, trained.input_projection)
         self.gate_projection = after_norm(norm, trained.gate_projection)
-        self.local_mixing = frozen(trained.local_mixing)
+        self.local_mixing = PackedDepthwise(frozen(trained.local_mixing))
         self.query_key = PackedLinear(frozen(trained.attention.query_key))
-        self.local_position = frozen(trained.attention.local_position)
+        self.local_position = PackedDepthwise(frozen(trained.attention.local_position))
         self.output_projection = PackedLinear(frozen(trained.output_projection))
+
+    @property
+    def can_run_loops(self) -> bool:
+        """Whether the loops that Numba compiles know these widths and may run."""
+        channels = self.local_mixing.out_channels
+        return loops.can_run(channels, channels // self.num_heads)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Mix tokens and gate the result."""
         gate = project(self.gate_projection, x, "silu")
+        if takes_fast_path(x) and self.can_run_loops:
+            mixed = loops.convolve_with_silu(project(self.input_projection, x), self.local_mixing)
+            query_key = project(self.query_key, mixed)
+            attended = loops.attend_and_gate(
+                query_key, mixed, self.num_heads, self.local_position, gate
+            )
+            return project(self.output_projection, attended)
         mixed = convolve(self.local_mixing, project(self.input_projection, x), "silu")
         query_key = project(self.query_key, mixed)
         local = convolve(self.local_position, mixed)
@@ -58,18 +73,26 @@ class AttentionHalf(InferenceForm):
         self, position: nn.Conv2d, norm: nn.LayerNorm, attention: GatedLinearAttention
     ) -> None:
         super().__init__()
-        self.position = with_identity(position)
+        self.position = PackedDepthwise(with_identity(position))
         self.norm = without_weights(norm)
         self.attention = FastGatedAttention(attention, norm)
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Refine the grid, keeping its shape."""
-        x = convolve(self.position, x)
         if not takes_fast_path(x):
-            return x + self._change(x)
+            x = convolve(self.position, x)
+            return x + self.attention(self.norm(x))
+        height, channels = x.shape[1], x.shape[3]
+        if not loops.can_run(channels):
+            x = convolve(self.position, x)
+            for part in tiles(x.shape[0], x[0].numel()):
+                x[part].add_(self.attention(self.norm(x[part])))
+            return x
+        x = x.contiguous()
+        result = torch.empty_like(x)
         for part in tiles(x.shape[0], x[0].numel()):
-            x[part].add_(self._change(x[part]))
-        return x
-
-    def _change(self, x: Tensor) -> Tensor:
-        return self.attention(self.norm(x))
+            rows = slice(part.start * height, part.stop * height)
+            tokens = loops.convolve_and_normalize(x, self.position, self.norm.eps, result, rows)
+            grids = tokens.view(-1, *x.shape[1:])
+            result[part].add_(self.attention(grids))
+        return result

@@ -13,7 +13,7 @@ from mlla.inference.folds_itself import FoldsItself
 from mlla.inference.form import InferenceForm
 from mlla.inference.forms import FORMS, with_forms
 from mlla.inference.optimizations import Optimizations
-from mlla.inference.packed_linear import PackedLinear
+from mlla.inference.packed import PackedLinear
 
 # far above rounding, and far below what a wrong fold does
 _TOLERANCE = 1e-4

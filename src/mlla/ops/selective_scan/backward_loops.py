@@ -10,13 +10,11 @@ from typing import Any, no_type_check
 import numpy as np
 from numba import njit
 
-from mlla.ops.selective_scan.exponential import mild_power_of_two, power_of_two
 from mlla.ops.selective_scan.loops import (
     COLUMN,
     LIMIT,
     ROWS,
     ZERO,
-    compiled,
     copy_in,
     copy_out,
     count_tiles,
@@ -24,8 +22,11 @@ from mlla.ops.selective_scan.loops import (
     prefetch_rows,
     prefetch_rows_for_writing,
 )
-from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, LANES
-from mlla.ops.selective_scan.vectors import (
+from mlla.ops.selective_scan.tiles import BLOCK, CHUNK
+from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.exponential import mild_power_of_two, power_of_two
+from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.vectors import (
     LINE,
     broadcast,
     larger_size,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, num_tiles
-from mlla.ops.selective_scan.workers import share_tasks
+from mlla.ops.simd.workers import share_tasks
 
 # of one token, channel and state: exponent, exp, input, decay and sum (5); output (2)
 FORWARD_FLOPS = 7

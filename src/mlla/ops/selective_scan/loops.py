@@ -6,15 +6,16 @@ chunk, in registers. While it does, the rows that come next are asked for: rows 
 far apart for the processor to guess them.
 """
 
-from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
 
-from mlla.ops.selective_scan.exponential import MILD, mild_power_of_two, power_of_two
-from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, LANES, num_tiles
-from mlla.ops.selective_scan.vectors import (
+from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, num_tiles
+from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.exponential import MILD, mild_power_of_two, power_of_two
+from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.vectors import (
     LINE,
     broadcast,
     larger_size,
@@ -34,17 +35,6 @@ COLUMN, ROWS = CHUNK * LANES, CHUNK * BLOCK
 _STEP, _ENTER, _RESULT, _TOKEN_ROWS = (ROWS * index for index in range(4))
 
 count_tiles = njit(num_tiles)
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile on the first call, and keep the result on disk where there is a place for it."""
-    # more would simplify the rounding of exponents away
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        # neither the folder of this file nor the cache folder of the user can be written to
-        return njit(**options)(function)
 
 
 @njit

@@ -1,7 +1,7 @@
 """How the kernels cut their work, known without importing a compiler."""
 
-# channels in one vector
-LANES = 32
+from mlla.ops.simd.lanes import LANES
+
 # channels whose states stay in the first-level cache together
 BLOCK = 2 * LANES
 # tokens between two stored states, which the backward pass runs through again

@@ -5,8 +5,8 @@ from typing import Any, no_type_check
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic
 
-from mlla.ops.selective_scan.tiles import LANES
-from mlla.ops.selective_scan.vectors import FLOATS, INTS, VECTOR, multiply_add, same
+from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.vectors import FLOATS, INTS, VECTOR, multiply_add, same
 
 # 2^f = 1 + f (c1 + f (c2 + ...)) for |f| <= 1/2: weighted least squares, driven to equal errors
 # of 1.05 units in the last place; a constant term of exactly 1 keeps 2^0 = 1

@@ -15,10 +15,13 @@ from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
-from mlla.ops.selective_scan.tiles import LANES
+from mlla.ops.simd.lanes import LANES
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 FLOATS, INTS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
+_SHORTS = ir.VectorType(ir.IntType(16), LANES)
+# bfloat16 is the upper half of float32; of what is cut off, the largest number below one half
+_BFLOAT16_SHIFT, _BELOW_HALF, _BFLOAT16_NAN = 16, 0x7FFF, 0x7FC0
 _ADDRESS = ir.IntType(64)
 _BYTE = ir.IntType(8)
 # a line of the cache, in bytes and in float32
@@ -60,23 +63,57 @@ def multiply_add(builder: Any, first: Any, second: Any, third: Any) -> Any:
     return call(builder, f"llvm.fmuladd.v{LANES}f32", FLOATS, [first, second, third])
 
 
+def _spread(builder: Any, number: Any) -> Any:
+    none = ir.Constant(FLOATS, ir.Undefined)
+    first = builder.insert_element(none, number, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, none, ir.Constant(INTS, [0] * LANES))
+
+
 def _pointer(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Point to a number of an array, counted from its first as if it had one dimension."""
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     return builder.gep(array.data, [arguments[1]])
 
 
+def same_int(value: int) -> Any:
+    """Return a constant of LLVM with one integer in every lane."""
+    return ir.Constant(INTS, [value] * LANES)
+
+
+def _lanes_of(array: Any) -> Any:
+    if array.dtype not in (types.float32, types.int16):
+        raise TypeError(f"arrays hold float32, or bfloat16 as int16, not {array.dtype}")
+    return FLOATS if array.dtype == types.float32 else _SHORTS
+
+
+def _as_bfloat16(builder: Any, value: Any) -> Any:
+    bits = builder.bitcast(value, INTS)
+    is_odd = builder.and_(builder.lshr(bits, same_int(_BFLOAT16_SHIFT)), same_int(1))
+    rounded = builder.add(builder.add(bits, same_int(_BELOW_HALF)), is_odd)
+    short = builder.trunc(builder.lshr(rounded, same_int(_BFLOAT16_SHIFT)), _SHORTS)
+    # rounding could carry NaN into infinity
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    return builder.select(is_nan, ir.Constant(_SHORTS, [_BFLOAT16_NAN] * LANES), short)
+
+
 @intrinsic
 @no_type_check
 def load(_context, array, _offset):
-    """Read LANES numbers of a contiguous array of any shape from a flat offset on."""
+    """Read LANES numbers of a contiguous array of any shape from a flat offset on.
+
+    The array holds float32, or bfloat16 as int16.
+    """
+    kind = _lanes_of(array)
 
     @no_type_check
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature, arguments)
-        loaded = builder.load(builder.bitcast(pointer, ir.PointerType(FLOATS)), typ=FLOATS)
-        loaded.align = 4
-        return loaded
+        loaded = builder.load(builder.bitcast(pointer, ir.PointerType(kind)), typ=kind)
+        loaded.align = 4 if kind is FLOATS else 2
+        if kind is FLOATS:
+            return loaded
+        bits = builder.shl(builder.zext(loaded, INTS), same_int(_BFLOAT16_SHIFT))
+        return builder.bitcast(bits, FLOATS)
 
     return VECTOR(array, types.int64), generate
 
@@ -84,13 +121,18 @@ def load(_context, array, _offset):
 @intrinsic
 @no_type_check
 def store(_context, array, _offset, _vector):
-    """Write a vector into a contiguous array of any shape from a flat offset on."""
+    """Write a vector into a contiguous array of any shape from a flat offset on.
+
+    The array holds float32, or bfloat16 as int16, to which numbers are rounded, ties to even.
+    """
+    kind = _lanes_of(array)
 
     @no_type_check
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature, arguments)
-        stored = builder.store(arguments[2], builder.bitcast(pointer, ir.PointerType(FLOATS)))
-        stored.align = 4
+        value = arguments[2] if kind is FLOATS else _as_bfloat16(builder, arguments[2])
+        stored = builder.store(value, builder.bitcast(pointer, ir.PointerType(kind)))
+        stored.align = 4 if kind is FLOATS else 2
         return context.get_dummy_value()
 
     return types.void(array, types.int64, VECTOR), generate
@@ -104,9 +146,7 @@ def broadcast(_context, array, _offset):
     @no_type_check
     def generate(context, builder, signature, arguments):
         number = builder.load(_pointer(context, builder, signature, arguments))
-        none = ir.Constant(FLOATS, ir.Undefined)
-        first = builder.insert_element(none, number, ir.Constant(INT, 0))
-        return builder.shuffle_vector(first, none, ir.Constant(INTS, [0] * LANES))
+        return _spread(builder, number)
 
     return VECTOR(array, types.int64), generate
 
@@ -134,6 +174,55 @@ def _operation(symbol: Callable[..., Any], method: str) -> None:
 
 _operation(operator.add, "fadd")
 _operation(operator.mul, "fmul")
+_operation(operator.truediv, "fdiv")
+_operation(operator.sub, "fsub")
+
+
+@intrinsic
+@no_type_check
+def fused(_context, _first, _second, _third):
+    """Return first * second + third, rounded once where the processor can."""
+    return VECTOR(VECTOR, VECTOR, VECTOR), lambda _, builder, __, three: multiply_add(
+        builder, *three
+    )
+
+
+@intrinsic
+@no_type_check
+def all_lanes(_context, _number):
+    """Return one float32 in every lane."""
+
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
+        return _spread(builder, arguments[0])
+
+    return VECTOR(types.float32), generate
+
+
+@intrinsic
+@no_type_check
+def swap_neighbours(_context, _vector):
+    """Let the lanes of every pair change places."""
+
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
+        order = ir.Constant(INTS, [lane ^ 1 for lane in range(LANES)])
+        return builder.shuffle_vector(arguments[0], ir.Constant(FLOATS, ir.Undefined), order)
+
+    return VECTOR(VECTOR), generate
+
+
+@intrinsic
+@no_type_check
+def where_positive(_context, _vector, _if_positive, _otherwise):
+    """Choose the second where the first is positive, else the third."""
+
+    @no_type_check
+    def generate(_context, builder, _signature, arguments):
+        is_positive = builder.fcmp_ordered(">", arguments[0], same(0.0))
+        return builder.select(is_positive, arguments[1], arguments[2])
+
+    return VECTOR(VECTOR, VECTOR, VECTOR), generate
 
 
 @intrinsic

@@ -1,0 +1,151 @@
+"""Depthwise 3x3 convolutions of grids with what comes behind them, in one pass; imports Numba.
+
+Grids are (B, H, W, C) with C a multiple of LANES, float32 or bfloat16 as int16; rows of grids are
+counted through all samples. Weights are (9, C), in float32, and borders are padded with zeros.
+"""
+
+from typing import Any, no_type_check
+
+import numpy as np
+from numba import njit
+
+from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.exponential import power_of_two
+from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.vectors import (
+    all_lanes,
+    fused,
+    load,
+    scratch,
+    store,
+    sum_of_lanes,
+    zeros,
+)
+
+ONE, ZERO = np.float32(1), np.float32(0)
+LOG2_E = np.float32(1.4426950408889634)
+
+
+def _convolve_row_and(finish: Any) -> Any:
+    """Build a convolution of a row that calls `finish(total, at, *arguments)` for every vector."""
+
+    @njit
+    @no_type_check
+    def convolve_row(grid, weights, bias, row, c, *arguments):
+        _, height, width, channels = grid.shape
+        h = row % height
+        # weights of rows outside the grid are zero, so that any row serves for them
+        is_above = all_lanes(ONE if h > 0 else ZERO)
+        is_below = all_lanes(ONE if h < height - 1 else ZERO)
+        left_above = load(weights, c) * is_above
+        middle_above = load(weights, channels + c) * is_above
+        right_above = load(weights, 2 * channels + c) * is_above
+        left = load(weights, 3 * channels + c)
+        middle = load(weights, 4 * channels + c)
+        right = load(weights, 5 * channels + c)
+        left_below = load(weights, 6 * channels + c) * is_below
+        middle_below = load(weights, 7 * channels + c) * is_below
+        right_below = load(weights, 8 * channels + c) * is_below
+        here = row * width * channels + c
+        above = here - width * channels if h > 0 else here
+        below = here + width * channels if h < height - 1 else here
+        before, now = load(bias, c), load(bias, c)
+        for at in range(0, width * channels, channels):
+            top, center, bottom = (
+                load(grid, above + at),
+                load(grid, here + at),
+                load(grid, below + at),
+            )
+            if at > 0:
+                before = fused(top, right_above, before)
+                before = fused(bottom, right_below, fused(center, right, before))
+                finish(before, here + at - channels, *arguments)
+            now = fused(top, middle_above, now)
+            before = fused(bottom, middle_below, fused(center, middle, now))
+            now = fused(top, left_above, load(bias, c))
+            now = fused(bottom, left_below, fused(center, left, now))
+        finish(before, here + (width - 1) * channels, *arguments)
+
+    return convolve_row
+
+
+@njit
+@no_type_check
+def _keep(total, at, convolved, tokens, first):
+    store(convolved, at, total)
+    store(tokens, at - first, total)
+
+
+@njit
+@no_type_check
+def _silu(total, at, result):
+    power = power_of_two(total, all_lanes(-LOG2_E))
+    store(result, at, total / (all_lanes(ONE) + power))
+
+
+@njit
+@no_type_check
+def _gate(total, at, attended, gate, result):
+    store(result, at, (total + load(attended, at)) * load(gate, at))
+
+
+_convolve_and_keep = _convolve_row_and(_keep)
+_convolve_and_silu = _convolve_row_and(_silu)
+_convolve_and_gate = _convolve_row_and(_gate)
+
+
+@compiled
+@no_type_check
+def convolve_and_normalize(grid, weights, bias, epsilon, convolved, normalized, start, first, last):
+    """Write convolved rows, and the same tokens normalised over channels, without weights.
+
+    Args:
+        grid: Input.
+        weights: Of the convolution.
+        bias: Of the convolution.
+        epsilon: Added to the variance.
+        convolved: Result.
+        normalized: Result, beginning with row `start`.
+        start: See there.
+        first: First row.
+        last: Row to stop before.
+    """
+    width, channels = grid.shape[2:]
+    tokens = scratch(width * channels)
+    share = ONE / np.float32(channels)
+    for row in range(first, last):
+        begin = row * width * channels
+        for c in range(0, channels, LANES):
+            _convolve_and_keep(grid, weights, bias, row, c, convolved, tokens, begin)
+        for w in range(width):
+            at = w * channels
+            total = zeros()
+            for c in range(0, channels, LANES):
+                total = total + load(tokens, at + c)
+            mean = all_lanes(sum_of_lanes(total) * share)
+            total = zeros()
+            for c in range(0, channels, LANES):
+                centered = load(tokens, at + c) - mean
+                total = fused(centered, centered, total)
+            scale = all_lanes(ONE / np.sqrt(sum_of_lanes(total) * share + epsilon))
+            result = ((row - start) * width + w) * channels
+            for c in range(0, channels, LANES):
+                store(normalized, result + c, (load(tokens, at + c) - mean) * scale)
+
+
+@compiled
+@no_type_check
+def convolve_with_silu(grid, weights, bias, result, first, last):
+    """Write convolved rows after SiLU; arguments as in `convolve_and_normalize`."""
+    for row in range(first, last):
+        for c in range(0, grid.shape[3], LANES):
+            _convolve_and_silu(grid, weights, bias, row, c, result)
+
+
+@compiled
+@no_type_check
+def add_convolved_and_gate(attended, grid, weights, bias, gate, result, first, last):
+    """Write (attended + convolved grid) * gate; arguments as in `convolve_and_normalize`."""
+    for row in range(first, last):
+        for c in range(0, grid.shape[3], LANES):
+            _convolve_and_gate(grid, weights, bias, row, c, attended, gate, result)
