@@ -13,6 +13,7 @@ from mlla.inference.folding import frozen
 from mlla.inference.forms import FORMS
 from mlla.inference.packed import PackedDepthwise
 from mlla.ops import linear_attention_reference, use_fast_paths
+from mlla.ops.simd import grids
 
 SIZES = [(1, 1), (1, 5), (4, 1), (2, 2), (7, 9)]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -106,8 +107,8 @@ def test_threads_do_not_change_results(monkeypatch: pytest.MonkeyPatch) -> None:
         for row in reversed(range(num_tasks)):
             work(row, row + 1)  # type: ignore[operator]
 
-    monkeypatch.setattr(loops, "_SMALL", 0)
-    monkeypatch.setattr(loops, "share_tasks", share)
+    monkeypatch.setattr(grids, "_SMALL", 0)
+    monkeypatch.setattr(grids, "share_tasks", share)
     assert torch.equal(form(x), alone)
     assert len(shares) == 6
 

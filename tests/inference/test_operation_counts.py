@@ -60,7 +60,7 @@ def test_an_optimized_block_copies_no_grid(has_loops: bool) -> None:
     counts = counted(mlla.optimize(MLLABlock(64, 2)), x)
     # without loops, rotations as complex numbers of half the width
     assert counts.copied <= (0 if has_loops else x.numel() // 2)
-    assert counts.operations.total() <= (22 if has_loops else 34)
+    assert counts.operations.total() <= (25 if has_loops else 34)
 
 
 def test_linear_layers_and_convolutions_do_their_activations(has_loops: bool) -> None:
@@ -82,4 +82,4 @@ def test_a_whole_model_copies_little(dtype: torch.dtype, has_loops: bool) -> Non
     if dtype == torch.bfloat16:
         halves += 2 if has_loops else 8
     assert counts.copied <= image.numel() + halves * grid // 2
-    assert counts.operations.total() <= (111 if has_loops else 163)
+    assert counts.operations.total() <= (123 if has_loops else 163)

@@ -14,7 +14,7 @@ from mlla.ops import (
     projected_linear_attention_plain,
     use_fast_paths,
 )
-from mlla.ops.linear_attention import by_samples, operator, projected
+from mlla.ops.linear_attention import by_loops, by_samples, operator, projected
 
 SIZES = [(1, 1), (1, 7), (7, 28), (20, 80), (5, 9)]
 # largest allowed |ours - plain| / max(1, max |plain|), plain in float64
@@ -46,8 +46,10 @@ def largest_errors(ours, expected):
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-def test_operator_equals_plain_form_in_output_and_gradients(size, dtype):
-    inputs = draw(*size, dtype=dtype)
+# heads of 32 and 64 channels go through compiled loops in float32 and bfloat16
+@pytest.mark.parametrize("channels", [16, 64, 128])
+def test_operator_equals_plain_form_in_output_and_gradients(size, dtype, channels):
+    inputs = draw(*size, channels, dtype=dtype)
     cotangent = torch.randn_like(inputs[1])
     ours = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
     exact = [tensor.double() for tensor in inputs]
@@ -79,6 +81,17 @@ def test_heads_of_any_width_and_eps_agree(num_heads, eps):
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
+def test_samples_in_work_do_not_change_the_result_of_loops(samples, monkeypatch):
+    inputs = draw(3, 4, 64, batch=5, dtype=torch.float32)
+    cotangent = torch.randn_like(inputs[1])
+    expected = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
+    monkeypatch.setattr(by_loops, "_PART_ELEMENTS", samples * 3 * 4 * 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    ours = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
 def test_samples_in_work_do_not_change_the_result(samples, monkeypatch):
     inputs = draw(3, 4, batch=5)
     cotangent = torch.randn_like(inputs[1])
@@ -88,8 +101,9 @@ def test_samples_in_work_do_not_change_the_result(samples, monkeypatch):
     torch.testing.assert_close(ours, expected)
 
 
-def test_layout_of_the_memory_does_not_matter():
-    inputs = draw(4, 6)
+@pytest.mark.parametrize(("channels", "dtype"), [(16, torch.float64), (64, torch.float32)])
+def test_layout_of_the_memory_does_not_matter(channels, dtype):
+    inputs = draw(4, 6, channels, dtype=dtype)
     cotangent = torch.randn_like(inputs[1])
     expected = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
     for layout in (lambda t: t.mT.contiguous().mT, lambda t: torch.stack((t, -t), -1)[..., 0]):
@@ -106,9 +120,10 @@ def test_gradients_pass_gradcheck():
     )
 
 
+@pytest.mark.parametrize("channels", [16, 64])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_does_not_reach_the_sums(dtype):
-    inputs = [10 * tensor for tensor in draw(8, 12, dtype=torch.float32)]
+def test_autocast_does_not_reach_the_sums(dtype, channels):
+    inputs = [10 * tensor for tensor in draw(8, 12, channels, dtype=torch.float32)]
     cotangent = torch.randn_like(inputs[1])
     expected = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
     with torch.autocast("cpu", dtype=dtype):
@@ -128,8 +143,9 @@ def test_projection_in_half_precision_beside_values_in_float32():
 
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_inputs_of_any_scale_stay_finite(scale, dtype):
-    inputs = [scale * tensor for tensor in draw(16, 20, dtype=torch.float32)]
+@pytest.mark.parametrize("channels", [16, 64])
+def test_inputs_of_any_scale_stay_finite(scale, dtype, channels):
+    inputs = [scale * tensor for tensor in draw(16, 20, channels, dtype=torch.float32)]
     inputs = [tensor.to(dtype) for tensor in inputs]
     cotangent = torch.full_like(inputs[1], 1e-3)
     ours = with_gradients(projected_linear_attention, inputs, cotangent, num_heads=2)
@@ -145,8 +161,9 @@ def test_backward_keeps_the_arguments_and_two_small_means():
     assert sizes == [2 * 16, 2 * 16 * 4, value.numel(), query_key.numel()]
 
 
-def test_operators_are_registered_as_pytorch_asks():
-    query_key, value = draw(3, 4, dtype=torch.float32)
+@pytest.mark.parametrize("channels", [16, 64])
+def test_operators_are_registered_as_pytorch_asks(channels):
+    query_key, value = draw(3, 4, channels, dtype=torch.float32)
     _, *means = operator.attend(query_key, value, 2, 1e-6)
     inputs = (query_key.requires_grad_(), value.requires_grad_(), 2, 1e-6)
     torch.library.opcheck(operator.attend, inputs)

@@ -107,13 +107,13 @@ def convolve_and_normalize(grid, weights, bias, epsilon, convolved, normalized, 
         convolved: Result.
         normalized: Result, beginning with row `start`.
         start: See there.
-        first: First row.
+        first: First row, counted from `start`.
         last: Row to stop before.
     """
     width, channels = grid.shape[2:]
     tokens = scratch(width * channels)
     share = ONE / np.float32(channels)
-    for row in range(first, last):
+    for row in range(start + first, start + last):
         begin = row * width * channels
         for c in range(0, channels, LANES):
             _convolve_and_keep(grid, weights, bias, row, c, convolved, tokens, begin)

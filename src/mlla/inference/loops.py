@@ -1,10 +1,10 @@
 """Steps of a block that are one pass over a grid each, compiled by Numba where it is there.
 
-They run in the threads of `share_tasks`, and for small grids in the calling one.
+Large grids are shared among threads.
 """
 
 import importlib
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 
 from mlla.inference.packed import PackedDepthwise
 from mlla.ops.fast_paths import fast_paths_enabled
-from mlla.ops.rotary import BASE_FREQUENCY
+from mlla.ops.linear_attention.by_loops import attend_by_loops
+from mlla.ops.simd.grids import as_array, share_rows
 from mlla.ops.simd.lanes import LANES
-from mlla.ops.simd.workers import share_tasks
 
-# numbers of a grid that are done before another thread is awake
-_SMALL = 2**18
+_EPS = 1e-6
 
 
 def can_run(*widths: int) -> bool:
@@ -45,9 +44,9 @@ def reason_unavailable() -> str:
 
 
 @cache
-def _loops() -> tuple[Any, Any]:
-    grids = importlib.import_module("mlla.inference.grid_loops")
-    return grids, importlib.import_module("mlla.inference.attention_loops")
+def _loops() -> Any:
+    """Import the loops, and with them Numba."""
+    return importlib.import_module("mlla.inference.grid_loops")
 
 
 def convolve_and_normalize(
@@ -72,9 +71,8 @@ def convolve_and_normalize(
     width, channels = x.shape[2:]
     start, stop = rows.start, min(rows.stop, x.shape[0] * x.shape[1])
     normalized = x.new_empty(1, stop - start, width, channels)
-    arrays = (_array(x), *conv.pack(), epsilon, _array(convolved), _array(normalized), start)
-    loop = _loops()[0].convolve_and_normalize
-    _share(lambda first, last: loop(*arrays, start + first, start + last), normalized)
+    arrays = (as_array(x), *conv.pack(), epsilon, as_array(convolved), as_array(normalized), start)
+    share_rows(_loops().convolve_and_normalize, normalized, *arrays)
     return normalized
 
 
@@ -88,9 +86,8 @@ def convolve_with_silu(
         conv: The convolution.
     """
     result = torch.empty_like(x)
-    arrays = (_array(x), *conv.pack(), _array(result))
-    loop = _loops()[0].convolve_with_silu
-    _share(lambda first, last: loop(*arrays, first, last), x)
+    arrays = (as_array(x), *conv.pack(), as_array(result))
+    share_rows(_loops().convolve_with_silu, x, *arrays)
     return result
 
 
@@ -110,59 +107,9 @@ def attend_and_gate(
         local_position: The convolution of values.
         gate: What the result is multiplied by.
     """
-    attended = _attend(query_key, value, num_heads)
+    attended = attend_by_loops(query_key, value, num_heads, _EPS).output
     result = torch.empty_like(value)
-    arrays = (_array(attended), _array(value), *local_position.pack(), _array(gate), _array(result))
-    loop = _loops()[0].add_convolved_and_gate
-    _share(lambda first, last: loop(*arrays, first, last), value)
+    grids, written = (as_array(attended), as_array(value)), (as_array(gate), as_array(result))
+    loop = _loops().add_convolved_and_gate
+    share_rows(loop, value, *grids, *local_position.pack(), *written)
     return result
-
-
-def _attend(query_key: Tensor, value: Tensor, num_heads: int) -> Tensor:
-    batch, height, width, channels = value.shape
-    num_tokens = height * width
-    turns = _turns(height, channels, False), _turns(width, channels, True)
-    queries, keys = value.new_empty(2, *value.shape, dtype=torch.float32)
-    sums = keys.new_empty(batch, height, channels)
-    loops = _loops()[1]
-    arrays = (_array(query_key), *turns, _array(keys), _array(sums))
-    _share(lambda first, last: loops.turn_keys(*arrays, first, last), query_key)
-    mean_key = sums.sum(1).mul_(1 / num_tokens)
-    read = (_array(query_key), *turns, _array(mean_key), num_heads, _array(queries))
-    _share(lambda first, last: loops.turn_queries(*read, first, last), query_key)
-
-    def heads(tokens: Tensor) -> Tensor:
-        return tokens.view(num_tokens, num_heads, -1).transpose(0, 1)
-
-    values = value.float()
-    # the keys are not needed any more
-    attended = keys
-    for sample in range(batch):
-        key_value = torch.bmm(heads(keys[sample]).mT, heads(values[sample])).mul_(1 / num_tokens)
-        torch.bmm(heads(queries[sample]), key_value, out=heads(attended[sample]))
-    return attended
-
-
-def _share(work: Any, grid: Tensor) -> None:
-    share_tasks(work, grid.shape[0] * grid.shape[1], is_small=grid.numel() < _SMALL)
-
-
-def _array(tensor: Tensor) -> Any:
-    # NumPy has no bfloat16
-    bits = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
-    return bits.detach().contiguous().numpy()
-
-
-@lru_cache(maxsize=64)
-def _turns(length: int, channels: int, are_columns: bool) -> Any:
-    """Return cosines and signed sines of positions on one axis (2, length, C).
-
-    They are zero for the channels that the other axis turns, so that both can be added.
-    """
-    pairs = channels // 4
-    frequencies = BASE_FREQUENCY ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
-    turns = torch.zeros(2, length, 2, pairs, 2)
-    turns[0, :, int(are_columns)] = angles.cos()[..., None]
-    turns[1, :, int(are_columns)] = torch.stack((-angles.sin(), angles.sin()), dim=-1)
-    return turns.flatten(2).numpy()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlla.layers.conv_norm import ConvNorm
-from mlla.layers.grid_conv import convolve_grid, depthwise_conv3x3, reduce_grid
+from mlla.layers.grid_conv import depthwise_conv3x3, reduce_grid, relu_of_convolved
 from mlla.ops.grid_padding import pad_grid_to_multiple
 
 
@@ -29,6 +29,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:
         """Return a grid with half the sides, rounded up."""
-        x = functional.relu(convolve_grid(self.expand, pad_grid_to_multiple(x, 2)))
+        x = relu_of_convolved(self.expand, pad_grid_to_multiple(x, 2))
         x = functional.relu(reduce_grid(self.reduce, x))
         return self.project(x)

@@ -19,6 +19,14 @@ def convolve_grid(conv: nn.Module, grid: Float[Tensor, "B H W C"]) -> Float[Tens
     return conv(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+def relu_of_convolved(conv: nn.Module, grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B h w c"]:
+    """Return ReLU of a convolved grid, written over it where nobody else sees that."""
+    if not (may_run_fast_path() and is_plain(conv, nn.Conv2d)):
+        return functional.relu(convolve_grid(conv, grid))
+    # before the axes change places: changing a view in place costs a copy of its gradient
+    return functional.relu_(conv(grid.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+
 def add_convolved(conv: nn.Module, grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
     """Return the grid plus its depthwise convolution with a kernel of 3 x 3.
 

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mlla.ops.linear_attention.by_loops import (
+    attend_by_loops,
+    attend_by_loops_backward,
+    fits_loops,
+)
 from mlla.ops.linear_attention.by_samples import (
     attend_by_samples,
     attend_by_samples_backward,
@@ -61,6 +66,9 @@ def attend(
     if _fits_triton(value, num_heads):
         return triton_kernels().attend(query_key, value, num_heads, eps)
     with without_autocast(value.device):
+        if fits_loops(query_key, value, num_heads):
+            output, *means = attend_by_loops(query_key, value, num_heads, eps)
+            return output.to(value.dtype), *means
         return attend_by_samples(query_key, value, num_heads, eps)
 
 
@@ -89,8 +97,11 @@ def attend_backward(
     """
     if _fits_triton(value, key_value.shape[1]):
         return triton_kernels().attend_backward(grad, query_key, value, key_value, mean_key, eps)
+    backward = attend_by_samples_backward
+    if fits_loops(query_key, value, key_value.shape[1]):
+        backward = attend_by_loops_backward
     with without_autocast(value.device):
-        return attend_by_samples_backward(grad, query_key, value, key_value, mean_key, eps)
+        return backward(grad, query_key, value, key_value, mean_key, eps)
 
 
 @attend_backward.register_fake
