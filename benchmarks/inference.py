@@ -21,8 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 import mlla
-from mlla.inference.attention_core import attend
-from mlla.ops import linear_attention_reference
+from mlla.ops import linear_attention_reference, projected_linear_attention
 from mlla.yolo import YOLO, plug
 
 PEERS = ("mambaout_tiny", "convnext_tiny", "swin_tiny_patch4_window7_224")
@@ -142,13 +141,13 @@ def attention(_folder: str, _size: str) -> dict[str, Any]:
     small = torch.randn(1, 6, 5, 128), torch.randn(1, 6, 5, 64)
     query, key = (functional.elu(small[0]) + 1).chunk(2, dim=-1)
     wanted = linear_attention_reference(query, key, small[1], num_heads=2)
-    torch.testing.assert_close(attend(small[0].clone(), small[1], 2), wanted)
+    torch.testing.assert_close(projected_linear_attention(*small, num_heads=2), wanted)
     result = {}
     for side in (20, 40, 80, 160):
         query_key, value = torch.randn(1, side, side, 128), torch.randn(1, side, side, 64)
         heads = torch.randn(3, 1, 2, side**2, 32).unbind()
         calls = {
-            "linear": partial(attend, query_key, value, 2),
+            "linear": partial(projected_linear_attention, query_key, value, num_heads=2),
             "softmax": partial(functional.scaled_dot_product_attention, *heads),
         }
         times = interleaved_ms(calls, rounds=3 if side > 40 else 15)

@@ -11,7 +11,7 @@ PACKAGES = {
     "torch": "needed",
     "torchvision": "needed",
     "timm": "needed",
-    "numba": "the fast selective scan: pip install numba",
+    "numba": "fast loops on a CPU: pip install numba",
     "ultralytics": "YOLO models: pip install 'mlla[yolo]'",
     "lap": "mlla track: pip install 'mlla[yolo]'",
     "onnx": "mlla export format=onnx: pip install 'mlla[export]'",
@@ -61,10 +61,9 @@ def _print_devices() -> None:
     mps = torch.backends.mps.is_available()
     print(f"  mps          {'available' if mps else 'none'}")
     print("\nfast paths (off with MLLA_FAST_PATHS=0)")
-    print(f"  linear attention   {attention_form()}")
-    print(f"  selective scan     {scan_form('cpu')}")
-    if torch.cuda.is_available():
-        print(f"  the same on CUDA   {scan_form('cuda')}")
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        print(f"  {device:<5} linear attention   {attention_form(device)}")
+        print(f"  {device:<5} selective scan     {scan_form(device)}")
 
 
 def _print_integration() -> list[str]:

@@ -105,8 +105,8 @@ def attend_by_loops_backward(
         arrays = (projected, *turns, *normaliser, as_array(queries), result, as_array(sums[1]))
         share_rows(loops.query_gradients, keys, *arrays)
         grad_mean_key = sums[1].sum(1).mul_(1 / num_tokens)
-        arrays = (projected, *turns, as_array(grad_mean_key), as_array(keys), result)
-        share_rows(loops.key_gradients, keys, *arrays)
+        of_keys = as_array(grad_mean_key), as_array(keys), result
+        share_rows(loops.key_gradients, keys, projected, *turns, *of_keys)
     return grad_query_key, grad_value
 
 

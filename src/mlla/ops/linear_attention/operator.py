@@ -67,8 +67,8 @@ def attend(
         return triton_kernels().attend(query_key, value, num_heads, eps)
     with without_autocast(value.device):
         if fits_loops(query_key, value, num_heads):
-            output, *means = attend_by_loops(query_key, value, num_heads, eps)
-            return output.to(value.dtype), *means
+            attended = attend_by_loops(query_key, value, num_heads, eps)
+            return attended.output.to(value.dtype), attended.key_value, attended.mean_key
         return attend_by_samples(query_key, value, num_heads, eps)
 
 

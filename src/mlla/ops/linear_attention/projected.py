@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlla.ops.fast_paths import fast_paths_enabled, may_run_fast_path
+from mlla.ops.linear_attention.by_loops import reason_unavailable as reason_without_numba
 from mlla.ops.linear_attention.operator import attend, reason_without_triton
 from mlla.ops.linear_attention.parallel import linear_attention
 from mlla.ops.tracing import is_tracing
@@ -101,10 +102,20 @@ def _fits_operator(value: Tensor, num_heads: int) -> bool:
     return height * width > 0 and channels % 4 == 0 and channels % (2 * num_heads) == 0
 
 
-def active_form() -> str:
-    """Tell which form runs, and why."""
+def active_form(device_type: str = "cpu") -> str:
+    """Tell which form runs on a kind of device, and why.
+
+    Args:
+        device_type: As in `torch.device.type`.
+    """
     if not fast_paths_enabled():
-        return "plain PyTorch, because fast paths are turned off"
-    reason = reason_without_triton()
-    gpu = f"no Triton kernels, because {reason}" if reason else "Triton kernels on the GPU"
-    return f"active: one operator that stores its arguments alone, in training, too; {gpu}"
+        return "plain PyTorch, because MLLA_FAST_PATHS=0 or use_fast_paths(False)"
+    if device_type not in _DEVICES:
+        return "plain PyTorch: there is no faster form for this device"
+    if device_type == "cuda":
+        name, tool, missing = "Triton kernels", "Triton", reason_without_triton()
+    else:
+        name, tool, missing = "loops compiled by Numba", "Numba", reason_without_numba()
+    if missing:
+        return f"operators of PyTorch, because {tool} does not work: {missing}"
+    return f"{name}, for heads of the widths they know"
