@@ -225,7 +225,7 @@ def test_a_study_survives_kill_and_ctrl_c_and_ends_as_if_nothing_happened(comman
     third = subprocess.run(command, capture_output=True, text=True)
     assert third.returncode == 0, third.stderr
     assert outcome(first)["attempts"] == 3
-    assert "figures but no verdict" in third.stdout
+    assert "figures, but no verdict" in third.stdout
     page = (study / "report.html").read_text()
     assert "yolov8n+mlla@p5" in page
 

@@ -172,6 +172,7 @@ def test_mistakes_are_answered_with_a_remedy(words, message, capsys, tmp_path, m
 
 @pytest.mark.slow
 def test_a_small_training_learns_the_shapes(data, tmp_path):
-    settings = replace(SETTINGS, epochs=60)
-    figures = train(data, tmp_path / "run", settings, **OPTIONS)
+    settings = replace(SETTINGS, epochs=300)
+    recipe = replace(RECIPE, warmup_updates=10)
+    figures = train(data, tmp_path / "run", settings, **{**OPTIONS, "recipe": recipe})
     assert figures["mIoU"] > 0.8
