@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from mlla.export.draft import put_in_place
 from mlla.export.network_files import write_program
 from mlla.export.plan import Plan
+from mlla.export.quantize import nncf_for_linear_attention
 from mlla.export.runners import Run
 from mlla.yolo.exporting import (
     SCORES,
@@ -122,7 +124,9 @@ class DetectorSubject:
         # another format on the way to this one may lie beside it
         made_in = folder / "ultralytics"
         made_in.mkdir()
-        written = write_with_ultralytics(self.detector, made_in / f"{self.name}.pt", arguments)
+        calibrates = plan.int8 and plan.format == "openvino"
+        with nncf_for_linear_attention() if calibrates else nullcontext():
+            written = write_with_ultralytics(self.detector, made_in / f"{self.name}.pt", arguments)
         return put_in_place(written, folder / written.name)
 
     def score(self, plan: Plan, folder: Path, exported: tuple[Path, Run] | None) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from mlla.export.network_files import INPUT_NAME
 from mlla.export.silence import silent
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
+# as OpenVINO calls them, with what is no operation
+_QUANTISED_KINDS = {"Convolution", "GroupConvolution", "MatMul", "Constant", "Parameter", "Result"}
 
 
 def quantize_onnx(source: Path, target: Path, images: Iterable[np.ndarray]) -> Path:
@@ -51,7 +55,7 @@ def quantize_onnx(source: Path, target: Path, images: Iterable[np.ndarray]) -> P
 
 
 def quantize_openvino(model: Any, images: Iterable[np.ndarray]) -> Any:
-    """Quantise a model of OpenVINO by NNCF.
+    """Quantise a model of OpenVINO by NNCF: convolutions and linear layers.
 
     Args:
         model: The model in float32.
@@ -59,13 +63,52 @@ def quantize_openvino(model: Any, images: Iterable[np.ndarray]) -> Any:
     """
     nncf: Any = import_module("nncf")
     batches = list(images)
-    return nncf.quantize(
-        model,
-        nncf.Dataset(batches),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(batches),
-    )
+    with nncf_for_linear_attention():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+        )
+
+
+@contextmanager
+def nncf_for_linear_attention() -> Iterator[None]:
+    """Let whoever calls NNCF in the meantime quantise convolutions and linear layers alone.
+
+    Of eight-bit sums, products of activations and Smooth Quant (`ModelType.TRANSFORMER`) in linear
+    attention, OpenVINO 2026.4 runs some at one size only, some not in bfloat16, in which it
+    computes unasked on processors that have it, and some not at all.
+    """
+    nncf: Any = import_module("nncf")
+    original = nncf.quantize
+
+    def quantize(model: Any, calibration_dataset: Any, **options: Any) -> Any:
+        scope = options.get("ignored_scope") or nncf.IgnoredScope()
+        operations = model.get_ops()
+        kinds = {operation.get_type_name() for operation in operations} - _QUANTISED_KINDS
+        products = [
+            operation.get_friendly_name()
+            for operation in operations
+            if operation.get_type_name() == "MatMul" and not _has_weight(operation)
+        ]
+        types, names = [*scope.types, *sorted(kinds)], [*scope.names, *products]
+        options["ignored_scope"] = replace(scope, types=types, names=names, validate=False)
+        options["model_type"] = None
+        return original(model, calibration_dataset, **options)
+
+    nncf.quantize = quantize
+    try:
+        yield
+    finally:
+        nncf.quantize = original
+
+
+def _has_weight(product: Any) -> bool:
+    source = product.input(1).get_source_output().get_node()
+    while source.get_type_name() in ("Convert", "Reshape", "Transpose"):
+        source = source.input(0).get_source_output().get_node()
+    return bool(source.get_type_name() == "Constant")
 
 
 def _reader(base: Any, images: Iterable[np.ndarray]) -> Any:
