@@ -9,7 +9,7 @@ from torch import Tensor
 from mlla.ops.simd.workers import share_tasks
 
 # numbers of a grid that are done before another thread is awake
-_SMALL = 2**18
+_SMALL = 2**19
 
 
 def as_array(tensor: Tensor) -> Any:
