@@ -119,7 +119,7 @@ def curve(axis: Any, values: dict[str, float], horizontal: str, vertical: str) -
     ticks = [int(key) for key in values]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.minorticks_off()
-    axis.set(xlabel=horizontal, ylabel=vertical, ylim=(0, None))
+    axis.set(xlabel=horizontal, ylabel=vertical, ylim=(0, 1.1 * max(values.values())))
 
 
 if __name__ == "__main__":
