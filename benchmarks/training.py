@@ -34,7 +34,7 @@ TARGETS = {
     "peak memory, float32": (0.85, 0.6),
 }
 FORMS = ("official", "plain", "fast")
-# in float64: in float32 a few activations at the bends of ReLU6 fall to the other side, which alone
+# in float64: in float32 a few activations at the bend of ReLU fall to the other side, which alone
 # moves gradients by up to 5e-3
 TOLERANCE = 1e-7
 
