@@ -202,6 +202,7 @@ def test_leaving_by_an_exception_ends_the_jobs(kind, options, tmp_path):
     executor = make_executor(kind, CPU, options, folder=tmp_path)
     future = executor.submit(slow, str(tmp_path))
     while not (tmp_path / "process").exists():
+        assert not future.done(), future.exception()
         time.sleep(0.1)
     process = int((tmp_path / "process").read_text())
     # as train_runs does
