@@ -120,7 +120,8 @@ def test_missing_things_are_named_with_a_remedy(words, message, config, tmp_path
 def test_doctor_names_versions_and_fast_paths(config):
     result = mlla("doctor")
     assert result.returncode == 0, result.stderr
-    for part in ("torch", "ultralytics", "devices", "fast paths", "linear attention   active"):
+    forms = ("linear attention   loops", "selective scan     CPU kernel")
+    for part in ("torch", "ultralytics", "devices", "fast paths", *forms):
         assert part in result.stdout
 
 
