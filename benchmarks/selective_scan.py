@@ -17,9 +17,9 @@ import sys
 import time
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
+from memory import growth_mib
 from record import interleaved_ms, write_result
 
 from mlla.ops import selective_scan, selective_scan_reference
@@ -91,23 +91,14 @@ def peak_mib(form):
     """Return what WIDE forward and backward adds to the memory of a process that has warmed up."""
     command = [sys.executable, __file__, "--peak", form]
     process = subprocess.run(command, capture_output=True, text=True, check=True)
-    return round(int(process.stdout) / 1024)
+    return round(float(process.stdout))
 
 
 def print_peak(form):
     scan = FORMS[form]
     inputs = draw(WIDE)
     forward_backward(scan, draw((1, 1, 2, 3, 1)), 1)
-
-    def status_kib(name):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-    # forget the largest size so far
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status_kib("VmRSS")
-    forward_backward(scan, inputs, 1)
-    print(status_kib("VmHWM") - before)
+    print(growth_mib(lambda: forward_backward(scan, inputs, 1)))
 
 
 def rounded(values):

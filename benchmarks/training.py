@@ -3,23 +3,18 @@
     python benchmarks/training.py --official DIR [--batch 8] [--size-px 224] [--rounds 5]
 
 The parity gate: with equal weights, loss and gradients equal those of the authors' code. Peak
-memory is that of one step above the loaded model, each in a process of its own.
+memory is that of one step above the loaded model, the median of processes of their own.
 """
 
 import argparse
 import copy
-import ctypes
-import gc
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
 
 import timm
 import torch
+from memory import growth_mib, median_mib
 from official import equal_models
-from peak_memory import _status_mib
 from record import interleaved_ms, write_result
 from torch import nn
 from torch.nn import functional
@@ -134,8 +129,7 @@ def largest_difference(networks: dict[str, nn.Module], size_px: int) -> float:
 
 def peak_mib(form: str, folder: str, batch: int, size_px: int) -> float:
     """Return how far the resident set grows in a step above that of the loaded model, in MiB."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_measure, form, folder, batch, size_px).result()
+    return median_mib(_measure, form, folder, batch, size_px)
 
 
 def _measure(form: str, folder: str, batch: int, size_px: int) -> float:
@@ -149,13 +143,7 @@ def _measure(form: str, folder: str, batch: int, size_px: int) -> float:
     step_of(form, networks, 1, size_px, "float32")()
     networks[form].zero_grad(set_to_none=True)
     step = step_of(form, networks, batch, size_px, "float32")
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    # sets the high-water mark back to what is resident now
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_mib("VmRSS")
-    step()
-    return _status_mib("VmHWM") - before
+    return growth_mib(step)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from mlla.inference.folding import frozen
 from mlla.inference.forms import FORMS
 from mlla.inference.packed import PackedDepthwise
 from mlla.ops import linear_attention_reference, use_fast_paths
-from mlla.ops.simd import grids
+from mlla.ops.simd import grids, loading
 
 SIZES = [(1, 1), (1, 5), (4, 1), (2, 2), (7, 9)]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -151,22 +151,22 @@ def test_other_widths_and_one_setting_take_ordinary_operators(
     try:
         assert not loops.can_run(64, 32)
         plain_form = FORMS[MLLABlock](MLLABlock(32, 1)).eval()
-        monkeypatch.setattr(loops, "_loops", None)
+        monkeypatch.setattr(loops, "load_loops", None)
         plain_form(torch.randn(1, 3, 3, 32))
     finally:
         use_fast_paths(True)
 
 
 def test_without_numba_the_forms_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(_module: str) -> None:
         raise ImportError("no numba here")
 
-    loops.reason_unavailable.cache_clear()
-    monkeypatch.setattr(loops, "_loops", fail)
+    loading.import_failure.cache_clear()
+    monkeypatch.setattr(loading, "load_loops", fail)
     try:
         block = MLLABlock(32, 1).eval()
         x = torch.randn(2, 6, 5, 32)
         torch.testing.assert_close(FORMS[MLLABlock](block).eval()(x), block(x))
-        assert loops.reason_unavailable() == "no numba here"
+        assert loading.import_failure("mlla.inference.grid_loops") == "no numba here"
     finally:
-        loops.reason_unavailable.cache_clear()
+        loading.import_failure.cache_clear()

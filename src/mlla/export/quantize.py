@@ -63,13 +63,13 @@ def quantize_openvino(model: Any, images: Iterable[np.ndarray]) -> Any:
     """
     nncf: Any = import_module("nncf")
     batches = list(images)
-    with nncf_for_linear_attention():
-        return nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(batches),
-        )
+    return nncf.quantize(
+        model,
+        nncf.Dataset(batches),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(batches),
+        ignored_scope=_with_all_else(nncf.IgnoredScope(), model),
+    )
 
 
 @contextmanager
@@ -85,16 +85,7 @@ def nncf_for_linear_attention() -> Iterator[None]:
 
     def quantize(model: Any, calibration_dataset: Any, **options: Any) -> Any:
         scope = options.get("ignored_scope") or nncf.IgnoredScope()
-        operations = model.get_ops()
-        kinds = {operation.get_type_name() for operation in operations} - _QUANTISED_KINDS
-        products = [
-            operation.get_friendly_name()
-            for operation in operations
-            if operation.get_type_name() == "MatMul" and not _has_weight(operation)
-        ]
-        types, names = [*scope.types, *sorted(kinds)], [*scope.names, *products]
-        options["ignored_scope"] = replace(scope, types=types, names=names, validate=False)
-        options["model_type"] = None
+        options |= {"ignored_scope": _with_all_else(scope, model), "model_type": None}
         return original(model, calibration_dataset, **options)
 
     nncf.quantize = quantize
@@ -102,6 +93,19 @@ def nncf_for_linear_attention() -> Iterator[None]:
         yield
     finally:
         nncf.quantize = original
+
+
+def _with_all_else(scope: Any, model: Any) -> Any:
+    """Add to what NNCF is to ignore all that is no convolution and no linear layer."""
+    operations = model.get_ops()
+    kinds = {operation.get_type_name() for operation in operations} - _QUANTISED_KINDS
+    products = [
+        operation.get_friendly_name()
+        for operation in operations
+        if operation.get_type_name() == "MatMul" and not _has_weight(operation)
+    ]
+    types, names = [*scope.types, *sorted(kinds)], [*scope.names, *products]
+    return replace(scope, types=types, names=names, validate=False)
 
 
 def _has_weight(product: Any) -> bool:

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlla.inference.form import tiles
-from mlla.ops.rotary import BASE_FREQUENCY
+from mlla.ops.rotary import axis_rotations
 
 _EPS = 1e-6
+_turns = lru_cache(maxsize=64)(axis_rotations)
 
 
 def attend(
@@ -34,10 +35,11 @@ def attend(
     batch, height, width, channels = value.shape
     features = functional.elu_(query_key.float()).add_(1.0).flatten(1, 2)
     values = value.float().flatten(1, 2)
+    of_pairs = channels // 4, value.device, torch.float32
     turns = torch.cat(
         (
-            _turns(height, channels // 4)[:, None].expand(-1, width, -1),
-            _turns(width, channels // 4).expand(height, -1, -1),
+            _turns(height, *of_pairs)[:, None].expand(-1, width, -1),
+            _turns(width, *of_pairs).expand(height, -1, -1),
         ),
         dim=-1,
     ).flatten(0, 1)
@@ -74,11 +76,3 @@ def _heads(tokens: Tensor, num_heads: int) -> Tensor:
 def _turned(tokens: Tensor, turns: Tensor) -> Tensor:
     pairs = torch.view_as_complex(tokens.unflatten(1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(1)
-
-
-@lru_cache(maxsize=64)
-def _turns(length: int, pairs: int) -> Tensor:
-    """Return unit complex numbers (length, pairs) by which positions of one axis turn."""
-    frequencies = BASE_FREQUENCY ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
-    return torch.polar(torch.ones_like(angles), angles)

@@ -1,15 +1,17 @@
 """Inference form of gated linear attention, and of the half of a block around it."""
 
-import torch
+from collections.abc import Iterator
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlla.inference import loops
 from mlla.inference.attention_core import attend
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.folding import after_norm, frozen, with_identity, without_weights
+from mlla.inference.folding import after_norm, frozen
 from mlla.inference.form import InferenceForm, tiles
 from mlla.inference.fused_layers import convolve, project
+from mlla.inference.half import Half
 from mlla.inference.packed import PackedDepthwise, PackedLinear
 from mlla.layers.gated_linear_attention import GatedLinearAttention
 from mlla.ops.linear_attention import projected_linear_attention
@@ -60,7 +62,7 @@ class FastGatedAttention(InferenceForm):
         return project(self.output_projection, attended * gate)
 
 
-class AttentionHalf(InferenceForm):
+class AttentionHalf(Half):
     """A position encoding, a layer norm and gated linear attention, each residual.
 
     Args:
@@ -72,27 +74,14 @@ class AttentionHalf(InferenceForm):
     def __init__(
         self, position: nn.Conv2d, norm: nn.LayerNorm, attention: GatedLinearAttention
     ) -> None:
-        super().__init__()
-        self.position = PackedDepthwise(with_identity(position))
-        self.norm = without_weights(norm)
+        super().__init__(position, norm)
         self.attention = FastGatedAttention(attention, norm)
 
-    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        """Refine the grid, keeping its shape."""
-        if not takes_fast_path(x):
-            x = convolve(self.position, x)
-            return x + self.attention(self.norm(x))
-        height, channels = x.shape[1], x.shape[3]
-        if not loops.can_run(channels):
-            x = convolve(self.position, x)
-            for part in tiles(x.shape[0], x[0].numel()):
-                x[part].add_(self.attention(self.norm(x[part])))
-            return x
-        x = x.contiguous()
-        result = torch.empty_like(x)
-        for part in tiles(x.shape[0], x[0].numel()):
-            rows = slice(part.start * height, part.stop * height)
-            tokens = loops.convolve_and_normalize(x, self.position, self.norm.eps, result, rows)
-            grids = tokens.view(-1, *x.shape[1:])
-            result[part].add_(self.attention(grids))
-        return result
+    def _change(self, tokens: Tensor, height: int) -> Tensor:
+        grids = tokens.view(-1, height, *tokens.shape[2:])
+        return self.attention(grids).view_as(tokens)
+
+    def _parts(self, x: Tensor) -> Iterator[slice]:
+        height = x.shape[1]
+        for samples in tiles(x.shape[0], x[0].numel()):
+            yield slice(samples.start * height, samples.stop * height)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from mlla.ops.simd.compiling import compiled
-from mlla.ops.simd.exponential import power_of_two
+from mlla.ops.simd.exponential import LOG2_E, power_of_two
 from mlla.ops.simd.lanes import LANES
 from mlla.ops.simd.vectors import (
     all_lanes,
@@ -23,7 +23,6 @@ from mlla.ops.simd.vectors import (
 )
 
 ONE, ZERO = np.float32(1), np.float32(0)
-LOG2_E = np.float32(1.4426950408889634)
 
 
 def _convolve_row_and(finish: Any) -> Any:

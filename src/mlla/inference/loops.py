@@ -3,10 +3,6 @@
 Large grids are shared among threads.
 """
 
-import importlib
-from functools import cache
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +12,9 @@ from mlla.ops.fast_paths import fast_paths_enabled
 from mlla.ops.linear_attention.by_loops import attend_by_loops
 from mlla.ops.simd.grids import as_array, share_rows
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.loading import import_failure, load_loops
 
+_LOOPS = "mlla.inference.grid_loops"
 _EPS = 1e-6
 
 
@@ -29,24 +27,8 @@ def can_run(*widths: int) -> bool:
     return (
         fast_paths_enabled()
         and all(width % LANES == 0 for width in widths)
-        and not reason_unavailable()
+        and not import_failure(_LOOPS)
     )
-
-
-@cache
-def reason_unavailable() -> str:
-    """Tell why the loops cannot be imported; empty if they can."""
-    try:
-        _loops()
-    except ImportError as error:
-        return str(error)
-    return ""
-
-
-@cache
-def _loops() -> Any:
-    """Import the loops, and with them Numba."""
-    return importlib.import_module("mlla.inference.grid_loops")
 
 
 def convolve_and_normalize(
@@ -72,7 +54,7 @@ def convolve_and_normalize(
     start, stop = rows.start, min(rows.stop, x.shape[0] * x.shape[1])
     normalized = x.new_empty(1, stop - start, width, channels)
     arrays = (as_array(x), *conv.pack(), epsilon, as_array(convolved), as_array(normalized), start)
-    share_rows(_loops().convolve_and_normalize, normalized, *arrays)
+    share_rows(load_loops(_LOOPS).convolve_and_normalize, normalized, *arrays)
     return normalized
 
 
@@ -87,7 +69,7 @@ def convolve_with_silu(
     """
     result = torch.empty_like(x)
     arrays = (as_array(x), *conv.pack(), as_array(result))
-    share_rows(_loops().convolve_with_silu, x, *arrays)
+    share_rows(load_loops(_LOOPS).convolve_with_silu, x, *arrays)
     return result
 
 
@@ -110,6 +92,6 @@ def attend_and_gate(
     attended = attend_by_loops(query_key, value, num_heads, _EPS).output
     result = torch.empty_like(value)
     grids, written = (as_array(attended), as_array(value)), (as_array(gate), as_array(result))
-    loop = _loops().add_convolved_and_gate
+    loop = load_loops(_LOOPS).add_convolved_and_gate
     share_rows(loop, value, *grids, *local_position.pack(), *written)
     return result

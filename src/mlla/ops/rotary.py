@@ -35,7 +35,9 @@ def rotate_by_position(grid: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C
             f"got C={channels}; choose a width that is a multiple of 4"
         )
     precision = torch.promote_types(grid.dtype, torch.float32)
-    row_angles, column_angles = _angles(height, width, channels // 4, grid.device, precision)
+    row_angles, column_angles = (
+        _angles(length, channels // 4, grid.device, precision) for length in (height, width)
+    )
     row_half, column_half = grid.to(precision).chunk(2, dim=-1)
     rotated_rows = _rotate_pairs(row_half, row_angles[:, None, :])
     rotated_columns = _rotate_pairs(column_half, column_angles[None, :, :])
@@ -57,21 +59,31 @@ def position_rotations(
     Returns:
         A number for every token and pair, (H*W, C/2).
     """
-    row_angles, column_angles = _angles(height, width, channels // 4, device, precision)
-    rows = torch.complex(row_angles.cos(), row_angles.sin())[:, None].expand(-1, width, -1)
-    columns = torch.complex(column_angles.cos(), column_angles.sin())[None].expand(height, -1, -1)
+    rows = axis_rotations(height, channels // 4, device, precision)[:, None].expand(-1, width, -1)
+    columns = axis_rotations(width, channels // 4, device, precision).expand(height, -1, -1)
     return torch.cat((rows, columns), dim=-1).flatten(0, 1)
 
 
-def _angles(
-    height: int, width: int, pairs: int, device: torch.device, precision: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return the angles of rows (H, pairs) and of columns (W, pairs)."""
+def axis_rotations(length: int, pairs: int, device: torch.device, precision: torch.dtype) -> Tensor:
+    """Return the same for the positions on one axis: rows turn as columns do.
+
+    Args:
+        length: Number of rows, or of columns.
+        pairs: How many pairs of channels the axis turns, C/4.
+        device: Where they are needed.
+        precision: float32 or float64.
+
+    Returns:
+        A number for every position and pair, (length, pairs).
+    """
+    angles = _angles(length, pairs, device, precision)
+    return torch.complex(angles.cos(), angles.sin())
+
+
+def _angles(length: int, pairs: int, device: torch.device, precision: torch.dtype) -> Tensor:
     order = torch.arange(pairs, device=device, dtype=precision)
-    frequencies = BASE_FREQUENCY ** (-order / pairs)
-    rows = torch.arange(height, device=device, dtype=precision)
-    columns = torch.arange(width, device=device, dtype=precision)
-    return rows[:, None] * frequencies, columns[:, None] * frequencies
+    positions = torch.arange(length, device=device, dtype=precision)
+    return positions[:, None] * BASE_FREQUENCY ** (-order / pairs)
 
 
 def _rotate_pairs(half: Tensor, angles: Tensor) -> Tensor:

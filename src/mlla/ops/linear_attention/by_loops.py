@@ -1,7 +1,6 @@
 """Linear attention as in `by_samples`, with loops that Numba compiles between its products."""
 
-import importlib
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,36 +8,22 @@ import torch
 from torch import Tensor
 
 from mlla.ops.linear_attention.by_samples import Attended
-from mlla.ops.rotary import BASE_FREQUENCY
+from mlla.ops.rotary import axis_rotations
 from mlla.ops.simd.grids import as_array, share_rows
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.loading import import_failure, load_loops
 
+LOOPS = "mlla.ops.linear_attention.loops"
 _DTYPES = {torch.float32, torch.bfloat16}
 # elements of the values of the samples in work, for every thread: buffers stay in its cache
 _PART_ELEMENTS = 2**18
-
-
-@cache
-def _loops() -> Any:
-    """Import the loops, and with them Numba."""
-    return importlib.import_module("mlla.ops.linear_attention.loops")
-
-
-@cache
-def reason_unavailable() -> str:
-    """Tell why the loops cannot be imported; empty if they can."""
-    try:
-        _loops()
-    except ImportError as error:
-        return str(error)
-    return ""
 
 
 def fits_loops(query_key: Tensor, value: Tensor, num_heads: int) -> bool:
     """Tell whether the loops know a projection and its values, and can be compiled."""
     fits = value.shape[3] % (LANES * num_heads) == 0 and value.numel() > 0
     is_known = value.device.type == "cpu" and {query_key.dtype, value.dtype} <= _DTYPES
-    return is_known and fits and not reason_unavailable()
+    return is_known and fits and not import_failure(LOOPS)
 
 
 def attend_by_loops(query_key: Tensor, value: Tensor, num_heads: int, eps: float) -> Attended:
@@ -54,7 +39,7 @@ def attend_by_loops(query_key: Tensor, value: Tensor, num_heads: int, eps: float
     head = channels // num_heads
     key_value = output.new_empty(batch, num_heads, head, head)
     mean_key = output.new_empty(batch, channels)
-    loops = _loops()
+    loops = load_loops(LOOPS)
     for part in _parts(value):
         queries = torch.empty_like(output[part])
         # what becomes the output serves as a buffer before
@@ -84,7 +69,7 @@ def attend_by_loops_backward(
     turns = _turns(height, channels, False), _turns(width, channels, True)
     grad_query_key = query_key.new_empty(query_key.shape)
     grad_value = value.new_empty(value.shape)
-    loops = _loops()
+    loops = load_loops(LOOPS)
     for part in _parts(value):
         queries, keys = key_value.new_empty(2, *value[part].shape)
         sums = key_value.new_empty(2, len(keys), height, channels)
@@ -126,10 +111,8 @@ def _turns(length: int, channels: int, are_columns: bool) -> Any:
 
     They are zero for the channels that the other axis turns, so that both can be added.
     """
-    pairs = channels // 4
-    frequencies = BASE_FREQUENCY ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
-    turns = torch.zeros(2, length, 2, pairs, 2)
-    turns[0, :, int(are_columns)] = angles.cos()[..., None]
-    turns[1, :, int(are_columns)] = torch.stack((-angles.sin(), angles.sin()), dim=-1)
+    rotations = axis_rotations(length, channels // 4, torch.device("cpu"), torch.float32)
+    turns = torch.zeros(2, length, 2, channels // 4, 2)
+    turns[0, :, int(are_columns)] = rotations.real[..., None]
+    turns[1, :, int(are_columns)] = torch.stack((-rotations.imag, rotations.imag), dim=-1)
     return turns.flatten(2).numpy()

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from mlla.ops.simd.compiling import compiled
-from mlla.ops.simd.exponential import power_of_two
+from mlla.ops.simd.exponential import LOG2_E, power_of_two
 from mlla.ops.simd.lanes import LANES
 from mlla.ops.simd.vectors import (
     all_lanes,
@@ -24,7 +24,7 @@ from mlla.ops.simd.vectors import (
     zeros,
 )
 
-_ONE, _LOG2_E = np.float32(1), np.float32(1.4426950408889634)
+_ONE = np.float32(1)
 
 
 @njit
@@ -32,7 +32,7 @@ _ONE, _LOG2_E = np.float32(1), np.float32(1.4426950408889634)
 def _feature(projected, at):
     """Return ELU + 1."""
     x = load(projected, at)
-    return where_positive(x, x + all_lanes(_ONE), power_of_two(x, all_lanes(_LOG2_E)))
+    return where_positive(x, x + all_lanes(_ONE), power_of_two(x, all_lanes(LOG2_E)))
 
 
 @njit

@@ -6,9 +6,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlla.ops.fast_paths import fast_paths_enabled, may_run_fast_path
-from mlla.ops.linear_attention.by_loops import reason_unavailable as reason_without_numba
+from mlla.ops.linear_attention.by_loops import LOOPS
 from mlla.ops.linear_attention.operator import attend, reason_without_triton
 from mlla.ops.linear_attention.parallel import linear_attention
+from mlla.ops.simd.loading import import_failure
 from mlla.ops.tracing import is_tracing
 
 # complex numbers, which rotate, are not known everywhere; on "meta" the operator counts its cost
@@ -115,7 +116,7 @@ def active_form(device_type: str = "cpu") -> str:
     if device_type == "cuda":
         name, tool, missing = "Triton kernels", "Triton", reason_without_triton()
     else:
-        name, tool, missing = "loops compiled by Numba", "Numba", reason_without_numba()
+        name, tool, missing = "loops compiled by Numba", "Numba", import_failure(LOOPS)
     if missing:
         return f"operators of PyTorch, because {tool} does not work: {missing}"
     return f"{name}, for heads of the widths they know"

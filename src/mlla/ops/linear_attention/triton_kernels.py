@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mlla.ops.rotary import position_rotations
+from mlla.ops.rotary import axis_rotations
 
 # programs that keep every processor of a large GPU busy
 _PROGRAMS = 512
@@ -60,18 +60,31 @@ def _values(
 
 
 @triton.jit
-def _square(group, odd, HEAD: tl.constexpr, HALF: tl.constexpr):
-    """Return where the even or odd rows of a head's square of channels lie, and which exist."""
+def _half(group, odd, HEAD: tl.constexpr, HALF: tl.constexpr):
+    """Return where the even or odd rows of a head lie in vectors and squares, and which exist."""
     row = 2 * tl.arange(0, HALF) + odd
     column = tl.arange(0, 2 * HALF)
-    inside = (row < HEAD)[:, None] & (column < HEAD)[None, :]
-    return (group * HEAD + row).to(tl.int64)[:, None] * HEAD + column[None, :], inside
+    inside = row < HEAD
+    square = (group * HEAD + row).to(tl.int64)[:, None] * HEAD + column[None, :]
+    return group * HEAD + row, inside, square, inside[:, None] & (column < HEAD)[None, :]
 
 
 @triton.jit
-def _vector(group, odd, HEAD: tl.constexpr, HALF: tl.constexpr):
-    row = 2 * tl.arange(0, HALF) + odd
-    return group * HEAD + row, row < HEAD
+def _load_half(squares, vectors, group, odd, HEAD: tl.constexpr, HALF: tl.constexpr):
+    """Load the even or odd rows of the square of a head, and those of its vector as a row."""
+    vector, inside, square, is_square = _half(group, odd, HEAD, HALF)
+    loaded = tl.load(vectors + vector, mask=inside, other=0.0)[None, :]
+    return tl.load(squares + square, mask=is_square, other=0.0), loaded
+
+
+@triton.jit
+def _store_half(
+    squares, vectors, products, totals, group, odd, HEAD: tl.constexpr, HALF: tl.constexpr
+):
+    """Store the even or odd rows of the square and of the vector of a head."""
+    vector, inside, square, is_square = _half(group, odd, HEAD, HALF)
+    tl.store(squares + square, products, mask=is_square)
+    tl.store(vectors + vector, totals, mask=inside)
 
 
 @triton.jit
@@ -100,14 +113,8 @@ def _sum_keys(
         total_even += tl.sum(even, 0)
         total_odd += tl.sum(odd, 0)
     target = part * tl.num_programs(0) + group
-    place, exists = _square(target, 0, HEAD, HALF)
-    tl.store(key_value + place, products_even, mask=exists)
-    place, exists = _square(target, 1, HEAD, HALF)
-    tl.store(key_value + place, products_odd, mask=exists)
-    place, exists = _vector(target, 0, HEAD, HALF)
-    tl.store(mean_key + place, total_even, mask=exists)
-    place, exists = _vector(target, 1, HEAD, HALF)
-    tl.store(mean_key + place, total_odd, mask=exists)
+    _store_half(key_value, mean_key, products_even, total_even, target, 0, HEAD, HALF)
+    _store_half(key_value, mean_key, products_odd, total_odd, target, 1, HEAD, HALF)
 
 
 @triton.jit
@@ -124,15 +131,11 @@ def _read_queries(
     index = row[:, None] * (2 * channels) + channel[None, :]
     even = _features(query_key, index, inside)
     odd = _features(query_key, index + 1, inside)
-    index, exists = _vector(group, 0, HEAD, HALF)
-    normaliser = tl.sum(even * tl.load(mean_key + index, exists, other=0.0)[None, :], 1)
-    index, exists = _vector(group, 1, HEAD, HALF)
-    normaliser += tl.sum(odd * tl.load(mean_key + index, exists, other=0.0)[None, :], 1)
-    index, exists = _square(group, 0, HEAD, HALF)
-    square = tl.load(key_value + index, mask=exists, other=0.0)
+    square, mean = _load_half(key_value, mean_key, group, 0, HEAD, HALF)
+    normaliser = tl.sum(even * mean, 1)
     attended = tl.dot(even * c - odd * s, square, input_precision=PRECISION)
-    index, exists = _square(group, 1, HEAD, HALF)
-    square = tl.load(key_value + index, mask=exists, other=0.0)
+    square, mean = _load_half(key_value, mean_key, group, 1, HEAD, HALF)
+    normaliser += tl.sum(odd * mean, 1)
     attended += tl.dot(even * s + odd * c, square, input_precision=PRECISION)
     attended = attended / (normaliser + eps)[:, None]
     _, index, exists = _values(value, row, token, num_tokens, group, num_heads, HEAD, 2 * HALF)
@@ -148,14 +151,9 @@ def _query_gradients(
     """Write the gradients of queries; sum those of both means over one part of the tokens."""
     group, part = tl.program_id(0), tl.program_id(1)
     channels = num_heads * HEAD
-    place, exists = _vector(group, 0, HEAD, HALF)
-    mean_even = tl.load(mean_key + place, mask=exists, other=0.0)[None, :]
-    place, exists = _vector(group, 1, HEAD, HALF)
-    mean_odd = tl.load(mean_key + place, mask=exists, other=0.0)[None, :]
-    place, exists = _square(group, 0, HEAD, HALF)
-    square_even = tl.trans(tl.load(key_value + place, mask=exists, other=0.0))
-    place, exists = _square(group, 1, HEAD, HALF)
-    square_odd = tl.trans(tl.load(key_value + place, mask=exists, other=0.0))
+    square_even, mean_even = _load_half(key_value, mean_key, group, 0, HEAD, HALF)
+    square_odd, mean_odd = _load_half(key_value, mean_key, group, 1, HEAD, HALF)
+    square_even, square_odd = tl.trans(square_even), tl.trans(square_odd)
     products_even = tl.zeros((HALF, 2 * HALF), tl.float32)
     products_odd = tl.zeros((HALF, 2 * HALF), tl.float32)
     total_even = tl.zeros((HALF,), tl.float32)
@@ -184,14 +182,8 @@ def _query_gradients(
         tl.store(grad_query_key + index, (back_even * tl.minimum(even, 1.0)).to(kind), mask=inside)
         tl.store(grad_query_key + index + 1, (back_odd * tl.minimum(odd, 1.0)).to(kind), inside)
     target = part * tl.num_programs(0) + group
-    place, exists = _square(target, 0, HEAD, HALF)
-    tl.store(grad_key_value + place, products_even, mask=exists)
-    place, exists = _square(target, 1, HEAD, HALF)
-    tl.store(grad_key_value + place, products_odd, mask=exists)
-    place, exists = _vector(target, 0, HEAD, HALF)
-    tl.store(grad_mean_key + place, total_even, mask=exists)
-    place, exists = _vector(target, 1, HEAD, HALF)
-    tl.store(grad_mean_key + place, total_odd, mask=exists)
+    _store_half(grad_key_value, grad_mean_key, products_even, total_even, target, 0, HEAD, HALF)
+    _store_half(grad_key_value, grad_mean_key, products_odd, total_odd, target, 1, HEAD, HALF)
 
 
 @triton.jit
@@ -210,23 +202,17 @@ def _key_gradients(
     even = _features(query_key, key, inside)
     odd = _features(query_key, key + 1, inside)
     values, place, exists = _values(value, row, token, num_tokens, group, num_heads, HEAD, 2 * HALF)
-    index, is_square = _square(group, 0, HEAD, HALF)
-    square = tl.load(grad_key_value + index, mask=is_square, other=0.0)
+    square, total_even = _load_half(grad_key_value, grad_mean_key, group, 0, HEAD, HALF)
     grad_values = tl.dot(even * c - odd * s, square, input_precision=PRECISION)
     grad_even = tl.dot(values, tl.trans(square), input_precision=PRECISION)
-    index, is_square = _square(group, 1, HEAD, HALF)
-    square = tl.load(grad_key_value + index, mask=is_square, other=0.0)
+    square, total_odd = _load_half(grad_key_value, grad_mean_key, group, 1, HEAD, HALF)
     grad_values += tl.dot(even * s + odd * c, square, input_precision=PRECISION)
     grad_odd = tl.dot(values, tl.trans(square), input_precision=PRECISION)
     tl.store(grad_value + place, grad_values.to(grad_value.dtype.element_ty), mask=exists)
     kind = grad_query_key.dtype.element_ty
-    index, is_vector = _vector(group, 0, HEAD, HALF)
-    total = tl.load(grad_mean_key + index, mask=is_vector, other=0.0)[None, :]
-    back = (grad_even * c + grad_odd * s + total) * tl.minimum(even, 1.0)
+    back = (grad_even * c + grad_odd * s + total_even) * tl.minimum(even, 1.0)
     tl.store(grad_query_key + key, back.to(kind), mask=inside)
-    index, is_vector = _vector(group, 1, HEAD, HALF)
-    total = tl.load(grad_mean_key + index, mask=is_vector, other=0.0)[None, :]
-    back = (grad_odd * c - grad_even * s + total) * tl.minimum(odd, 1.0)
+    back = (grad_odd * c - grad_even * s + total_odd) * tl.minimum(odd, 1.0)
     tl.store(grad_query_key + key + 1, back.to(kind), mask=inside)
 
 
@@ -243,10 +229,8 @@ class _Launch:
         wanted = min(self.num_tiles, triton.cdiv(_PROGRAMS, max(1, self.groups)))
         self.tiles = triton.cdiv(self.num_tiles, wanted)
         self.parts = triton.cdiv(self.num_tiles, self.tiles)
-        # rows turn by the same angles as columns
         side = max(height, width)
-        turns = position_rotations(side, 1, channels, value.device, torch.float32)
-        turns = turns[:, : channels // 4]
+        turns = axis_rotations(side, channels // 4, value.device, torch.float32)
         self.turns = (turns.real.contiguous(), turns.imag.contiguous())
         # float32 values keep their precision; for others, that of the products exceeds their own
         precision = "ieee" if value.dtype == torch.float32 else "tf32"

@@ -1,6 +1,5 @@
 """The selective scan as operators that PyTorch knows; on the CPU Numba compiles their loops."""
 
-import importlib
 import warnings
 from functools import cache
 from typing import Any
@@ -10,8 +9,11 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, num_tiles
+from mlla.ops.simd.loading import import_failure, load_loops
 from mlla.ops.simd.workers import share_tasks
 
+_FORWARD = "mlla.ops.selective_scan.loops"
+_BACKWARD = "mlla.ops.selective_scan.backward_loops"
 # of one token, channel and state: exponent, exp, input, decay and sum (5); output (2)
 FORWARD_FLOPS = 7
 # the first five again, then the gradients of state (2), decay (2), rate (2), step (2), what enters
@@ -23,12 +25,9 @@ _SMALL = 2**19
 _MAX_PARTS = 8
 
 
-@cache
 def compiled_loops() -> tuple[Any, Any]:
-    """Import both loops, and with them Numba, which takes about a second."""
-    backward = importlib.import_module("mlla.ops.selective_scan.backward_loops")
-    forward = importlib.import_module("mlla.ops.selective_scan.loops")
-    return forward.scan_forward, backward.scan_backward
+    """Return both loops, imported on the first call."""
+    return load_loops(_FORWARD).scan_forward, load_loops(_BACKWARD).scan_backward
 
 
 # torch.compile would otherwise follow the import
@@ -40,17 +39,16 @@ def reason_unavailable() -> str:
 
 @cache
 def _import_failure() -> str:
-    try:
-        compiled_loops()
-    except ImportError as error:
+    # the backward loop imports the forward one
+    failure = import_failure(_BACKWARD)
+    if failure:
         # once, and aimed at who called the scan
         warnings.warn(
-            f"the selective scan runs in plain PyTorch, many times slower: {error}",
+            f"the selective scan runs in plain PyTorch, many times slower: {failure}",
             RuntimeWarning,
             stacklevel=4,
         )
-        return str(error)
-    return ""
+    return failure
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

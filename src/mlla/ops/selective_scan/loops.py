@@ -13,7 +13,7 @@ from numba import njit
 
 from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, num_tiles
 from mlla.ops.simd.compiling import compiled
-from mlla.ops.simd.exponential import MILD, mild_power_of_two, power_of_two
+from mlla.ops.simd.exponential import LOG2_E, MILD, mild_power_of_two, power_of_two
 from mlla.ops.simd.lanes import LANES
 from mlla.ops.simd.vectors import (
     LINE,
@@ -28,7 +28,6 @@ from mlla.ops.simd.vectors import (
     zeros,
 )
 
-_LOG2_E = np.float32(1.4426950408889634)
 LIMIT, ZERO = np.float32(MILD), np.float32(0)
 # numbers of a chunk of one vector, and of a block: row i of vector k starts at k COLUMN + i LANES
 COLUMN, ROWS = CHUNK * LANES, CHUNK * BLOCK
@@ -50,7 +49,7 @@ def fill_rates(rates, A, g, start, channels):
     for n in range(num_states):
         for c in range(channels):
             at = (c // LANES * num_states + n) * LANES + c % LANES
-            rates[at] = A[g, start + c, n] * _LOG2_E
+            rates[at] = A[g, start + c, n] * LOG2_E
         for k in range(count_tiles(channels, LANES)):
             largest = larger_size(largest, load(rates, (k * num_states + n) * LANES))
     return largest_lane(largest)

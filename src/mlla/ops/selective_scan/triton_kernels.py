@@ -65,16 +65,19 @@ def _load_rates(A, groups, channels, n, width, num_states):
 @triton.jit
 @no_type_check
 def leave_chunks(
-    x, delta, A, B, left, steps, groups, length, width, num_states,
-    TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
+    values, delta, A, columns, left, steps, groups, length, width, num_states,
+    TOKENS: tl.constexpr, CHANNELS: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     """Write the state that each chunk leaves behind, from zero, and the sum of its steps.
 
+    Or, with REVERSE, the gradient that each chunk passes to the state before it, from zero behind.
+
     Args:
-        x: Tokens (B * G, L, D), float32 or shorter, and so are the next three.
+        values: Tokens, or the gradient of the output (B * G, L, D), float32 or shorter, and so are
+            the next three.
         delta: Steps (B * G, L, D).
         A: Rates (G, D, N).
-        B: How tokens enter (B * G, L, N).
+        columns: How tokens enter, or how states are read (B * G, L, N).
         left: (B * G, chunks, N, D), float32.
         steps: (B * G, chunks, D), float32.
         groups: G.
@@ -83,56 +86,23 @@ def leave_chunks(
         num_states: N.
         TOKENS: Tokens of a chunk, a power of two.
         CHANNELS: Channels of a program, a power of two.
+        REVERSE: Whether the last token comes first.
     """
     tokens, channels, sequence, kept = _place(length, width, TOKENS, CHANNELS)
-    is_last = (tl.arange(0, TOKENS) == TOKENS - 1)[:, None]
+    is_end = (tl.arange(0, TOKENS) == (0 if REVERSE else TOKENS - 1))[:, None]
     step = _load_tile(delta, sequence, tokens, channels, length, width)
-    enter = step * _load_tile(x, sequence, tokens, channels, length, width)
+    value = _load_tile(values, sequence, tokens, channels, length, width)
     inside = channels < width
     tl.store(steps + kept * width + channels, tl.sum(step, 0), mask=inside)
     for n in range(num_states):
         decay = tl.exp2(step * _load_rates(A, groups, channels, n, width, num_states))
-        entering = enter * _load_column(B, sequence, tokens, n, length, num_states)
-        _, state = tl.associative_scan((decay, entering), 0, _followed_by)
-        end = tl.sum(tl.where(is_last, state, 0.0), 0)
+        # a token enters with its step; what it passes back, its decay takes a share of
+        weight = decay if REVERSE else step
+        column = _load_column(columns, sequence, tokens, n, length, num_states)
+        entering = weight * value * column
+        _, state = tl.associative_scan((decay, entering), 0, _followed_by, reverse=REVERSE)
+        end = tl.sum(tl.where(is_end, state, 0.0), 0)
         tl.store(left + (kept * num_states + n) * width + channels, end, mask=inside)
-
-
-@triton.jit
-@no_type_check
-def leave_chunks_backward(
-    grad, delta, A, C, left, steps, groups, length, width, num_states,
-    TOKENS: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """Write the gradient that each chunk passes to the state before it, from zero behind it.
-
-    Args:
-        grad: Gradient of the output (B * G, L, D).
-        delta: Steps (B * G, L, D).
-        A: Rates (G, D, N).
-        C: How states are read (B * G, L, N).
-        left: (B * G, chunks, N, D), float32.
-        steps: Sum of the steps of each chunk (B * G, chunks, D), float32.
-        groups: G.
-        length: L.
-        width: D.
-        num_states: N.
-        TOKENS: Tokens of a chunk.
-        CHANNELS: Channels of a program.
-    """
-    tokens, channels, sequence, kept = _place(length, width, TOKENS, CHANNELS)
-    is_first = (tl.arange(0, TOKENS) == 0)[:, None]
-    step = _load_tile(delta, sequence, tokens, channels, length, width)
-    above = _load_tile(grad, sequence, tokens, channels, length, width)
-    tl.store(steps + kept * width + channels, tl.sum(step, 0), mask=channels < width)
-    for n in range(num_states):
-        decay = tl.exp2(step * _load_rates(A, groups, channels, n, width, num_states))
-        # each token passes on what it gets from its output and from behind, decayed
-        passing = decay * above * _load_column(C, sequence, tokens, n, length, num_states)
-        _, passed = tl.associative_scan((decay, passing), 0, _followed_by, reverse=True)
-        first = tl.sum(tl.where(is_first, passed, 0.0), 0)
-        offsets = (kept * num_states + n) * width + channels
-        tl.store(left + offsets, first, mask=channels < width)
 
 
 @triton.jit

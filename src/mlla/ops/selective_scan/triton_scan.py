@@ -45,7 +45,7 @@ def triton_forward(
         if chunks > 1:
             left, steps = states.new_empty(states.shape), _row_per_chunk(states)
             triton_kernels.leave_chunks[grid](
-                *(x, delta, A, B, left, steps, *sizes, tokens, _CHANNELS), num_warps=1
+                *(x, delta, A, B, left, steps, *sizes, tokens, _CHANNELS, False), num_warps=1
             )
             _join(left, steps, A, states, reverse=False)
         triton_kernels.read_states[grid](
@@ -89,8 +89,8 @@ def triton_backward(
         with _on(x):
             if chunks > 1:
                 left, steps = states.new_empty(states.shape), _row_per_chunk(states)
-                triton_kernels.leave_chunks_backward[grid](
-                    *(grad, delta, A, C, left, steps, *sizes, tokens, _BACKWARD_CHANNELS),
+                triton_kernels.leave_chunks[grid](
+                    *(grad, delta, A, C, left, steps, *sizes, tokens, _BACKWARD_CHANNELS, True),
                     num_warps=1,
                 )
                 _join(left, steps, A, passed, reverse=True)

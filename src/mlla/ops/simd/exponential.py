@@ -2,6 +2,7 @@
 
 from typing import Any, no_type_check
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic
 
@@ -16,6 +17,8 @@ _LOWEST, _HIGHEST = -127, 128
 # 1.5 * 2^23: what is added to it is rounded to an integer, which stands in the lowest bits
 _ROUNDER = 12582912
 _MANTISSA_BITS = 23
+# turns exponents of e into those of two
+LOG2_E = np.float32(1.4426950408889634)
 # exponents of at most this size need not be cut off
 MILD = 126
 
