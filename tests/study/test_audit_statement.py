@@ -111,3 +111,12 @@ def test_a_claim_whose_arms_differ_in_more_is_none_of_the_model():
     said = state(claim(), rescored(Verdict.SUPPORTED), [note, spoiler])
     assert said.headline == "NOT THIS ALONE"
     assert "see fault 2" in said.reason
+
+
+def test_arms_that_learned_nothing_are_not_compared(tmp_path):
+    write_arms(tmp_path, {"yolov8n": (0.0,) * 5, "new": (0.0,) * 5})
+    report = audit(tmp_path, baseline="yolov8n", quick=True)
+    (said,) = report.statements
+    assert said.headline == "NOTHING TO COMPARE"
+    assert "Neither arm learned anything" in said.reason
+    assert "see fault" not in said.reason

@@ -13,6 +13,9 @@ from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.grouping import RunGroup
 from mlla.study.statistics.difference import permutation_p_value
 
+# no detector that finds anything scores less
+NOTHING_FOUND = 0.001
+
 
 @dataclass(frozen=True)
 class Spread:

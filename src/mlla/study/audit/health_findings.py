@@ -7,12 +7,11 @@ from typing import Any
 
 from mlla.study.audit.arguments import has_cuda, unique
 from mlla.study.audit.case import Case
+from mlla.study.audit.claims import NOTHING_FOUND
 from mlla.study.audit.existing_run import ExistingRun
 from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.trust import foreign_names
 
-# no detector that finds anything scores less
-_NOTHING = 0.001
 # written into args.yaml and, later, into the checkpoint; others Ultralytics changes in between
 _COMPARED = {"data", "epochs", "imgsz", "seed", "patience", "pretrained", "fraction", "mosaic"}
 
@@ -64,12 +63,12 @@ def _not_finite(case: Case) -> Iterator[Finding]:
 
 
 def _nothing_learned(case: Case) -> Iterator[Finding]:
-    found = [run for run in case.runs if run.scores and run.best_score < _NOTHING]
+    found = [run for run in case.runs if run.scores and run.best_score < NOTHING_FOUND]
     if found:
         yield Finding(
             Weight.FAULT,
             "nothing was learned",
-            f"The score of {listed(_names(found))} is below {_NOTHING} in every epoch.",
+            f"The score of {listed(_names(found))} is below {NOTHING_FOUND} in every epoch.",
             "Detectors that find nothing cannot be compared.",
             "Train longer, on larger images or from pretrained weights, and look at the labels: "
             "mlla data check.",

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlla.study.audit.claims import Claim, Spread
+from mlla.study.audit.claims import NOTHING_FOUND, Claim, Spread
 from mlla.study.audit.finding import Finding, Weight, counted, listed
 from mlla.study.audit.rescored import Rescored
 from mlla.study.statistics.comparison import MARGIN
 from mlla.study.statistics.verdict import MIN_RUNS, Verdict
 
 _LEVEL = 0.05
+_NOTHING = "NOTHING TO COMPARE"
 # nothing more has to be trained to say this
 SETTLED = ("SUPPORTED", "WORSE", "NO GAIN THAT MATTERS")
 _VERDICTS = {
@@ -50,14 +51,16 @@ def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) ->
         The statement.
     """
     headline, reason = _answer(claim, rescored)
+    if headline == _NOTHING:
+        return Statement(headline, reason, tuple(_sentences(claim, rescored)))
     spoilers = [
         number
         for number, fault in enumerate(faults, 1)
         if fault.weight is Weight.FAULT and {claim.arm, claim.against} <= set(fault.spoils)
     ]
-    if spoilers and min(claim.num_runs) > 0:
+    if spoilers:
         which = f"fault{'s' if len(spoilers) > 1 else ''} {listed(spoilers, 9)}"
-        reason += f" The arms differ in more than what is compared: see {which}."
+        reason += f" It may come from something else than what is compared: see {which}."
         if min(claim.num_runs) >= MIN_RUNS:
             headline = "NOT THIS ALONE"
     return Statement(headline, reason, tuple(_sentences(claim, rescored)))
@@ -68,7 +71,12 @@ def _answer(claim: Claim, rescored: Rescored | None) -> tuple[str, str]:
     few = min(first, second)
     if few == 0:
         empty = claim.arm if first == 0 else claim.against
-        return "NOTHING TO COMPARE", f"{empty} has no finished run with scores."
+        return _NOTHING, f"{empty} has no finished run with scores."
+    if max(claim.figures.best.mean, claim.against_figures.best.mean) < NOTHING_FOUND:
+        return (
+            _NOTHING,
+            f"Neither arm learned anything: their best epochs score below {NOTHING_FOUND}.",
+        )
     if first == second == 1:
         return (
             "ONE SEED EACH",
