@@ -23,8 +23,8 @@ SETTINGS = {
     # 64 pixels are too few to tell copies from digits of one shape
     "digits": {"epochs": 8, "near_duplicates": False},
     # the split is by photograph; to search 4,900 cells would take longer than to train on them
-    "bccd": {"epochs": 6, "near_duplicates": False},
-    "clothing": {"epochs": 60},
+    "bccd": {"epochs": 3, "near_duplicates": False},
+    "clothing": {"epochs": 30},
 }
 
 

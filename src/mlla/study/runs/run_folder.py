@@ -149,12 +149,14 @@ def read_outcome(folder: str | Path, *, check_files: bool = True) -> Outcome:
     if check_files:
         for name, digest in content["files"].items():
             if not (folder / name).is_file():
-                raise ValueError(f"{folder / name} is missing from a complete run; restore it")
-            if file_digest(folder / name) != digest:
-                raise ValueError(
-                    f"{folder / name} was changed after the run was complete; restore it, or "
-                    f"remove {folder} to have the run made again"
-                )
+                fault = "is missing from a complete run"
+            elif file_digest(folder / name) != digest:
+                fault = "was changed after the run was complete"
+            else:
+                continue
+            raise ValueError(
+                f"{folder / name} {fault}; restore it, or remove {folder} to have the run made again"
+            )
     return Outcome(folder, **{name: content[name] for name in names})
 
 
