@@ -155,7 +155,8 @@ def read_outcome(folder: str | Path, *, check_files: bool = True) -> Outcome:
             else:
                 continue
             raise ValueError(
-                f"{folder / name} {fault}; restore it, or remove {folder} to have the run made again"
+                f"{folder / name} {fault}; restore it, "
+                f"or remove {folder} to have the run made again"
             )
     return Outcome(folder, **{name: content[name] for name in names})
 
