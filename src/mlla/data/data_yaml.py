@@ -125,7 +125,12 @@ def _find_places(value: object, root: Path, path: Path, split: str) -> list[Path
         if not place.exists() and str(entry).startswith("../"):
             place = (root / str(entry)[3:]).resolve()
         if not place.exists():
-            raise DataError(f"{split} in {path} is {str(entry)!r}, but {place} does not exist")
+            remedy = "set `path:` to the absolute folder of the data set"
+            if root != path.resolve().parent:
+                remedy += ", or remove that line to mean the folder of the file"
+            raise DataError(
+                f"{split} in {path} is {str(entry)!r}, but {place} does not exist: {remedy}"
+            )
         places.append(place)
     return places
 

@@ -167,7 +167,7 @@ def optimizer_guard(settings: Mapping[str, Any]) -> Guard:
         "fixed_optimizer",
         PASSED,
         values,
-        f"All arms train with {values['optimizer']} ({text}) for {settings['epochs']} epochs.",
+        f"All arms train with {values['optimizer']} ({text}, epochs {settings['epochs']}).",
         f"所有方案均使用 {values['optimizer']}（{text}）训练 {settings['epochs']} 个轮次。",
     )
 

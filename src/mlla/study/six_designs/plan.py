@@ -203,7 +203,7 @@ def _optimizer_guard(recipe: Mapping[str, Any], epochs: int) -> dict[str, Any]:
         "fixed_optimizer",
         PASSED,
         detail,
-        f"All rows train with AdamW ({text}) for {epochs} epochs.",
+        f"All rows train with AdamW ({text}, epochs {epochs}).",
         f"所有行均使用 AdamW（{text}）训练 {epochs} 个轮次。",
     )
 
