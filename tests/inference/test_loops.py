@@ -105,7 +105,7 @@ def test_threads_do_not_change_results(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not is_small
         shares.append(num_tasks)
         for row in reversed(range(num_tasks)):
-            work(row, row + 1)  # type: ignore[operator]
+            work((0, 1, row, row + 1, 1))  # type: ignore[operator]
 
     monkeypatch.setattr(grids, "_SMALL", 0)
     monkeypatch.setattr(grids, "share_tasks", share)

@@ -1,14 +1,11 @@
 """The kernels for GPUs: on the CPU by Triton's interpreter, and on a GPU if there is one."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from mlla.ops import projected_linear_attention, projected_linear_attention_plain
 from mlla.ops.linear_attention import active_form, operator
+from run_python import run_python
 
 # samples, height, width, heads, width of a head
 SIZES = [(1, 1, 1, 2, 32), (2, 7, 28, 2, 32), (1, 3, 5, 3, 24), (2, 9, 4, 1, 64), (1, 5, 9, 2, 4)]
@@ -45,20 +42,12 @@ print("equal")
 
 def test_interpreted_kernels_equal_the_form_by_samples():
     pytest.importorskip("triton")
-    process = subprocess.run(
-        [sys.executable, "-c", INTERPRETED],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        timeout=500,
-    )
-    assert process.stdout.split() == ["equal"], process.stderr
+    assert run_python(INTERPRETED, TRITON_INTERPRET="1") == ["equal"]
 
 
 def test_importing_the_operator_does_not_import_triton():
     code = "import sys, mlla.ops; print('mlla.ops.linear_attention.triton_kernels' in sys.modules)"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert process.stdout.split() == ["False"], process.stderr
+    assert run_python(code) == ["False"]
 
 
 def test_what_runs_on_a_gpu_is_told():

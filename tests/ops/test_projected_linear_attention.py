@@ -1,9 +1,5 @@
 """Linear attention from a projection: the operator against the plain form, inside PyTorch."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +11,7 @@ from mlla.ops import (
     use_fast_paths,
 )
 from mlla.ops.linear_attention import by_loops, by_samples, operator, projected
+from run_python import run_python
 
 SIZES = [(1, 1), (1, 7), (7, 28), (20, 80), (5, 9)]
 # largest allowed |ours - plain| / max(1, max |plain|), plain in float64
@@ -223,13 +220,7 @@ def test_fast_paths_can_be_turned_off(monkeypatch):
 @pytest.mark.parametrize(("setting", "enabled"), [("0", "False"), ("1", "True"), ("", "True")])
 def test_environment_turns_fast_paths_off(setting, enabled):
     code = "from mlla.ops import fast_paths_enabled; print(fast_paths_enabled())"
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MLLA_FAST_PATHS": setting},
-    )
-    assert process.stdout.split() == [enabled], process.stderr
+    assert run_python(code, MLLA_FAST_PATHS=setting) == [enabled]
 
 
 @pytest.mark.parametrize(

@@ -136,12 +136,14 @@ def test_kernel_writes_all_of_its_output():
         return np.full(shape, math.nan, np.float32)
 
     y, kept = unwritten(batch, groups, length, width), unwritten(batch, groups, 3, states, width)
-    scan_forward(x, delta, A, B, C, D, y, kept, 0, batch * groups * 3)
+    tasks = batch * groups * 3
+    scan_forward((0, 1, 0, tasks, tasks), x, delta, A, B, C, D, y, kept)
     gradients = [
         *(unwritten(*x.shape), unwritten(*x.shape), unwritten(batch, *A.shape)),
         *(unwritten(parts, *B.shape), unwritten(parts, *B.shape), unwritten(batch, *D.shape)),
     ]
-    scan_backward(x, x, delta, A, B, C, D, kept, *gradients, 0, batch * groups * parts)
+    tasks = batch * groups * parts
+    scan_backward((0, 1, 0, tasks, tasks), x, x, delta, A, B, C, D, kept, *gradients)
     assert all(np.isfinite(array).all() for array in (y, kept, *gradients))
 
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from mlla.ops.precision import is_autocast
 from mlla.ops.tracing import is_tracing
 
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -20,12 +19,12 @@ def takes_fast_path(x: Tensor) -> bool:
     """
     return bool(
         type(x) is Tensor
-        and x.device.type == "cpu"
+        and x.is_cpu
         and x.dtype in _DTYPES
-        and not (torch.is_grad_enabled() and x.requires_grad)
+        and not (x.requires_grad and torch.is_grad_enabled())
         and not is_tracing()
         and not torch.compiler.is_compiling()
-        and not is_autocast(x.device)
+        and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )

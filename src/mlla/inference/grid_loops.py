@@ -9,9 +9,10 @@ from typing import Any, no_type_check
 import numpy as np
 from numba import njit
 
-from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.compiling import compiled, compiled_within
 from mlla.ops.simd.exponential import LOG2_E, power_of_two
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.team import sharing
 from mlla.ops.simd.vectors import (
     all_lanes,
     fused,
@@ -93,9 +94,11 @@ _convolve_and_silu = _convolve_row_and(_silu)
 _convolve_and_gate = _convolve_row_and(_gate)
 
 
-@compiled
+@compiled_within
 @no_type_check
-def convolve_and_normalize(grid, weights, bias, epsilon, convolved, normalized, start, first, last):
+def _convolve_and_normalize(
+    grid, weights, bias, epsilon, convolved, normalized, start, first, last
+):
     """Write convolved rows, and the same tokens normalised over channels, without weights.
 
     Args:
@@ -132,19 +135,49 @@ def convolve_and_normalize(grid, weights, bias, epsilon, convolved, normalized, 
                 store(normalized, result + c, (load(tokens, at + c) - mean) * scale)
 
 
+_share_convolve_and_normalize = sharing(_convolve_and_normalize)
+
+
 @compiled
 @no_type_check
-def convolve_with_silu(grid, weights, bias, result, first, last):
+def convolve_and_normalize(team, *arguments):
+    """Share `_convolve_and_normalize` among a team."""
+    _share_convolve_and_normalize(team, arguments)
+
+
+@compiled_within
+@no_type_check
+def _convolve_with_silu(grid, weights, bias, result, first, last):
     """Write convolved rows after SiLU; arguments as in `convolve_and_normalize`."""
     for row in range(first, last):
         for c in range(0, grid.shape[3], LANES):
             _convolve_and_silu(grid, weights, bias, row, c, result)
 
 
+_share_convolve_with_silu = sharing(_convolve_with_silu)
+
+
 @compiled
 @no_type_check
-def add_convolved_and_gate(attended, grid, weights, bias, gate, result, first, last):
+def convolve_with_silu(team, *arguments):
+    """Share `_convolve_with_silu` among a team."""
+    _share_convolve_with_silu(team, arguments)
+
+
+@compiled_within
+@no_type_check
+def _add_convolved_and_gate(attended, grid, weights, bias, gate, result, first, last):
     """Write (attended + convolved grid) * gate; arguments as in `convolve_and_normalize`."""
     for row in range(first, last):
         for c in range(0, grid.shape[3], LANES):
             _convolve_and_gate(grid, weights, bias, row, c, attended, gate, result)
+
+
+_share_add_convolved_and_gate = sharing(_add_convolved_and_gate)
+
+
+@compiled
+@no_type_check
+def add_convolved_and_gate(team, *arguments):
+    """Share `_add_convolved_and_gate` among a team."""
+    _share_add_convolved_and_gate(team, arguments)

@@ -44,19 +44,17 @@ def attend_by_loops(query_key: Tensor, value: Tensor, num_heads: int, eps: float
         queries = torch.empty_like(output[part])
         # what becomes the output serves as a buffer before
         keys = output[part]
-        sums = keys.new_empty(keys.shape[0], height, channels)
+        means = keys.new_empty(keys.shape[0], height, channels)
         projected = as_array(query_key[part])
-        share_rows(loops.turn_keys, keys, projected, *turns, as_array(keys), as_array(sums))
-        torch.sum(sums, 1, out=mean_key[part]).mul_(1 / num_tokens)
+        share_rows(loops.turn_keys, keys, projected, *turns, as_array(keys), as_array(means))
+        torch.sum(means, 1, out=mean_key[part])
         arrays = (projected, *turns, as_array(mean_key[part]), num_heads, np.float32(eps))
         share_rows(loops.turn_queries, keys, *arrays, as_array(queries))
         values = value[part].contiguous().float()
         for sample, products in enumerate(key_value[part]):
-            turned = _heads(keys[sample], num_heads).mT
-            torch.bmm(turned, _heads(values[sample], num_heads), out=products)
-            products.mul_(1 / num_tokens)
-            result = _heads(keys[sample], num_heads)
-            torch.bmm(_heads(queries[sample], num_heads), products, out=result)
+            key, rest = _heads(keys[sample], num_heads), _heads(values[sample], num_heads)
+            torch.baddbmm(products, key.mT, rest, beta=0, alpha=1 / num_tokens, out=products)
+            torch.bmm(_heads(queries[sample], num_heads), products, out=key)
     return Attended(output, key_value, mean_key.view(batch, num_heads, head))
 
 

@@ -10,9 +10,10 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.compiling import compiled, compiled_within
 from mlla.ops.simd.exponential import LOG2_E, power_of_two
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.team import sharing
 from mlla.ops.simd.vectors import (
     all_lanes,
     fused,
@@ -54,21 +55,22 @@ def _turn(vector, row_turns, column_turns, h, w, c, sign):
     return fused(vector, cosine, swap_neighbours(vector) * sine)
 
 
-@compiled
+@compiled_within
 @no_type_check
-def turn_keys(query_key, row_turns, column_turns, turned, sums, first, last):
-    """Write turned features of keys, and the sums of the features of every row.
+def _turn_keys(query_key, row_turns, column_turns, turned, means, first, last):
+    """Write turned features of keys, and what the features of every row add to their mean.
 
     Args:
         query_key: Queries and keys (B, H, W, 2 C).
         row_turns: See above.
         column_turns: See above.
         turned: Result (B, H, W, C).
-        sums: Result (B, H, C).
+        means: Result (B, H, C); over rows, they sum up to the mean of all tokens.
         first: First row.
         last: Row to stop before.
     """
     _, height, width, channels = turned.shape
+    share = all_lanes(_ONE / np.float32(height * width))
     for row in range(first, last):
         for c in range(0, channels, LANES):
             total = zeros()
@@ -78,12 +80,24 @@ def turn_keys(query_key, row_turns, column_turns, turned, sums, first, last):
                 total = total + key
                 key = _turn(key, row_turns, column_turns, row % height, w, c, _ONE)
                 store(turned, token * channels + c, key)
-            store(sums, row * channels + c, total)
+            store(means, row * channels + c, total * share)
+
+
+_share_turn_keys = sharing(_turn_keys)
 
 
 @compiled
 @no_type_check
-def turn_queries(query_key, row_turns, column_turns, mean_key, num_heads, eps, turned, first, last):
+def turn_keys(team, *arguments):
+    """Share `_turn_keys` among a team."""
+    _share_turn_keys(team, arguments)
+
+
+@compiled_within
+@no_type_check
+def _turn_queries(
+    query_key, row_turns, column_turns, mean_key, num_heads, eps, turned, first, last
+):
     """Write turned features of queries, divided by their normaliser.
 
     Args:
@@ -116,9 +130,19 @@ def turn_queries(query_key, row_turns, column_turns, mean_key, num_heads, eps, t
                     store(turned, token * channels + c, query)
 
 
+_share_turn_queries = sharing(_turn_queries)
+
+
 @compiled
 @no_type_check
-def query_gradients(
+def turn_queries(team, *arguments):
+    """Share `_turn_queries` among a team."""
+    _share_turn_queries(team, arguments)
+
+
+@compiled_within
+@no_type_check
+def _query_gradients(
     query_key, row_turns, column_turns, mean_key, num_heads, eps, turned, result, sums, first, last
 ):
     """Write gradients of projected queries, and for every row what the mean key is owed.
@@ -166,9 +190,19 @@ def query_gradients(
                     store(result, 2 * token * channels + c, grad * _slope(query))
 
 
+_share_query_gradients = sharing(_query_gradients)
+
+
 @compiled
 @no_type_check
-def key_gradients(query_key, row_turns, column_turns, grad_mean_key, turned, result, first, last):
+def query_gradients(team, *arguments):
+    """Share `_query_gradients` among a team."""
+    _share_query_gradients(team, arguments)
+
+
+@compiled_within
+@no_type_check
+def _key_gradients(query_key, row_turns, column_turns, grad_mean_key, turned, result, first, last):
     """Write gradients of projected keys.
 
     Args:
@@ -191,3 +225,13 @@ def key_gradients(query_key, row_turns, column_turns, grad_mean_key, turned, res
                 grad = load(turned, token * channels + c)
                 grad = _turn(grad, row_turns, column_turns, row % height, w, c, -_ONE) + mean
                 store(result, at, grad * _slope(_feature(query_key, at)))
+
+
+_share_key_gradients = sharing(_key_gradients)
+
+
+@compiled
+@no_type_check
+def key_gradients(team, *arguments):
+    """Share `_key_gradients` among a team."""
+    _share_key_gradients(team, arguments)

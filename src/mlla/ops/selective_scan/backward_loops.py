@@ -23,9 +23,10 @@ from mlla.ops.selective_scan.loops import (
     prefetch_rows_for_writing,
 )
 from mlla.ops.selective_scan.tiles import BLOCK, CHUNK
-from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.compiling import compiled, compiled_within
 from mlla.ops.simd.exponential import mild_power_of_two, power_of_two
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.team import sharing
 from mlla.ops.simd.vectors import (
     LINE,
     broadcast,
@@ -91,9 +92,9 @@ def _walk_back(
     return grad_state, grad_rate
 
 
-@compiled
+@compiled_within
 @no_type_check
-def scan_backward(
+def _scan_backward(
     grad, x, delta, A, B, C, D, states, grad_x, grad_delta, grad_A, grad_B, grad_C, grad_D,
     first, last,
 ):  # fmt: skip
@@ -216,3 +217,13 @@ def scan_backward(
                 for n in range(num_states):
                     at = (c // LANES * num_states + n) * LANES + c % LANES
                     grad_A[b, g, start + c, n] = grad_rates[at]
+
+
+_share_scan_backward = sharing(_scan_backward)
+
+
+@compiled
+@no_type_check
+def scan_backward(team, *arguments):
+    """Share `_scan_backward` among a team."""
+    _share_scan_backward(team, arguments)

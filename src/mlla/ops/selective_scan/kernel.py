@@ -85,7 +85,7 @@ def scan(
     arrays = _arrays(x, delta, A, B, C, D, y, states)
     forward_loop, _ = compiled_loops()
     share_tasks(
-        lambda first, last: forward_loop(*arrays, first, last),
+        lambda team: forward_loop(team, *arrays),
         x.shape[0] * x.shape[1] * num_tiles(x.shape[3], BLOCK),
         is_small=x.numel() * A.shape[2] < _SMALL,
     )
@@ -129,7 +129,7 @@ def scan_backward(
     )
     _, backward_loop = compiled_loops()
     share_tasks(
-        lambda first, last: backward_loop(*arrays, first, last),
+        lambda team: backward_loop(team, *arrays),
         batch * groups * parts,
         is_small=x.numel() * num_states < _SMALL,
     )

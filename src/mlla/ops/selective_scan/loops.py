@@ -12,9 +12,10 @@ import numpy as np
 from numba import njit
 
 from mlla.ops.selective_scan.tiles import BLOCK, CHUNK, num_tiles
-from mlla.ops.simd.compiling import compiled
+from mlla.ops.simd.compiling import compiled, compiled_within
 from mlla.ops.simd.exponential import LOG2_E, MILD, mild_power_of_two, power_of_two
 from mlla.ops.simd.lanes import LANES
+from mlla.ops.simd.team import sharing
 from mlla.ops.simd.vectors import (
     LINE,
     broadcast,
@@ -129,9 +130,9 @@ def _walk_with(power: Any) -> Any:
 _walk, _mild_walk = _walk_with(power_of_two), _walk_with(mild_power_of_two)
 
 
-@compiled
+@compiled_within
 @no_type_check
-def scan_forward(x, delta, A, B, C, D, y, states, first, last):
+def _scan_forward(x, delta, A, B, C, D, y, states, first, last):
     """Write `y`, and `states` before every CHUNK tokens unless it is empty, for some tasks.
 
     Args:
@@ -203,3 +204,13 @@ def scan_forward(x, delta, A, B, C, D, y, states, first, last):
                         )
                     store(memory, slot, state)
             copy_out(y, at, tokens[_RESULT:], COLUMN, count, width, channels)
+
+
+_share_scan_forward = sharing(_scan_forward)
+
+
+@compiled
+@no_type_check
+def scan_forward(team, *arguments):
+    """Share `_scan_forward` among a team."""
+    _share_scan_forward(team, arguments)

@@ -9,7 +9,7 @@ from torch import Tensor
 from mlla.ops.simd.workers import share_tasks
 
 # numbers of a grid that are done before another thread is awake
-_SMALL = 2**19
+_SMALL = 2**15
 
 
 def as_array(tensor: Tensor) -> Any:
@@ -18,21 +18,18 @@ def as_array(tensor: Tensor) -> Any:
     Args:
         tensor: Float32 or bfloat16, on the CPU. What is to be written to must be contiguous.
     """
-    bits = tensor.detach().contiguous()
+    bits = tensor.contiguous()
+    bits = bits.detach() if bits.requires_grad else bits
     return (bits.view(torch.int16) if bits.dtype == torch.bfloat16 else bits).numpy()
 
 
 def share_rows(loop: Callable[..., object], grid: Tensor, *arguments: Any) -> None:
-    """Call `loop(*arguments, first, last)` for all rows of a grid, in threads if it is large.
+    """Call `loop(team, *arguments)` for all rows of a grid, in threads if it is large.
 
     Args:
-        loop: Does the rows from `first` on, up to `last`.
+        loop: Shares rows among a team (`mlla.ops.simd.workers.share_tasks`).
         grid: The grid (B, H, W, C), whose rows are counted through all samples.
-        arguments: What the loop takes first.
+        arguments: What the loop takes then.
     """
     num_rows = grid.shape[0] * grid.shape[1]
-    share_tasks(
-        lambda first, last: loop(*arguments, first, last),
-        num_rows,
-        is_small=grid.numel() < _SMALL,
-    )
+    share_tasks(lambda team: loop(team, *arguments), num_rows, is_small=grid.numel() < _SMALL)
