@@ -71,8 +71,10 @@ def test_convolution_and_norm(size: tuple[int, int], channels: int, dtype: torch
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_convolution_and_silu(size: tuple[int, int], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    x, conv = 30 * torch.randn(2, *size, 64, dtype=dtype), depthwise(64, dtype, bias=False)
-    assert_near(loops.convolve_with_silu(x, conv), functional.silu(convolved(conv, x)))
+    x, conv = 30 * torch.randn(2, *size, 96, dtype=dtype), depthwise(64, dtype, bias=False)
+    for grid in (x[..., :64], x):
+        wanted = functional.silu(convolved(conv, grid[..., :64]))
+        assert_near(loops.convolve_with_silu(grid, conv), wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -83,14 +85,15 @@ def test_attention_and_gate(
 ) -> None:
     torch.manual_seed(0)
     query_key = 4 * torch.randn(3, *size, 2 * channels).to(dtype)
-    value, gate = torch.randn(2, 3, *size, channels).to(dtype)
+    value, gate, other = torch.randn(3, 3, *size, channels).to(dtype)
     conv = depthwise(channels, dtype)
     query, key = (functional.elu(query_key.float()) + 1).chunk(2, dim=-1)
     attended = linear_attention_reference(query, key, value.float(), num_heads=num_heads)
-    wanted = (attended + convolved(conv, value)) * gate.float()
+    wanted = (attended + convolved(conv, value)) * functional.silu(gate.float())
     given = query_key.clone()
-    got = loops.attend_and_gate(query_key, value, num_heads, conv, gate)
-    assert_near(got, wanted)
+    for gates in (gate, torch.cat((other, gate), dim=-1)):
+        got = loops.attend_and_gate(query_key, value, num_heads, conv, gates)
+        assert_near(got, wanted)
     assert torch.equal(query_key, given)
 
 

@@ -50,6 +50,22 @@ def after_norm(norm: nn.LayerNorm | None, layer: nn.Linear) -> PackedLinear:
     return PackedLinear(folded)
 
 
+@torch.no_grad()
+def side_by_side(first: PackedLinear, second: PackedLinear) -> PackedLinear:
+    """Return the linear layer that gives the outputs of both, one behind the other."""
+    outputs = first.out_features + second.out_features
+    layer = nn.Linear(first.in_features, outputs, bias=False).to(first.weight)
+    layer.requires_grad_(False)
+    layer.weight.copy_(torch.cat((first.weight, second.weight)))
+    if first.bias is not None or second.bias is not None:
+        biases = (
+            part.weight.new_zeros(part.out_features) if part.bias is None else part.bias
+            for part in (first, second)
+        )
+        _set_bias(layer, torch.cat(tuple(biases)))
+    return PackedLinear(layer)
+
+
 def without_weights(norm: nn.LayerNorm) -> nn.LayerNorm:
     """Return the layer norm whose weights were folded into what follows it."""
     return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)

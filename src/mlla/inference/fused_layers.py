@@ -26,7 +26,10 @@ _FUSED = {
 
 
 def project(
-    layer: PackedLinear, x: Float[Tensor, "... C"], activation: str = "none"
+    layer: PackedLinear,
+    x: Float[Tensor, "... C"],
+    activation: str = "none",
+    outputs: slice | None = None,
 ) -> Float[Tensor, "... D"]:
     """Apply a linear layer and an activation.
 
@@ -34,11 +37,17 @@ def project(
         layer: The layer.
         x: What it reads.
         activation: One of `ACTIVATIONS`.
+        outputs: Which outputs; all by default, whose weights alone are packed.
     """
+    weight: Tensor = layer.weight
+    bias: Tensor | None = layer.bias
+    if outputs is not None:
+        weight, bias = weight[outputs], None if bias is None else bias[outputs]
     if not takes_fast_path(x):
-        return ACTIVATIONS[activation](layer(x))
+        return ACTIVATIONS[activation](functional.linear(x, weight, bias))
     name, formula = _FUSED[activation]
-    return torch.ops.mkldnn._linear_pointwise(x, layer.pack(), layer.bias, name, [], formula)
+    packed = layer.pack() if outputs is None else weight
+    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, name, [], formula)
 
 
 def convolve(

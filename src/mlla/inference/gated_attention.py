@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mlla.inference import loops
 from mlla.inference.attention_core import attend
 from mlla.inference.fast_path import takes_fast_path
-from mlla.inference.folding import after_norm, frozen
+from mlla.inference.folding import after_norm, frozen, side_by_side
 from mlla.inference.form import InferenceForm, tiles
 from mlla.inference.fused_layers import convolve, project
 from mlla.inference.half import Half
@@ -29,8 +29,9 @@ class FastGatedAttention(InferenceForm):
     def __init__(self, trained: GatedLinearAttention, norm: nn.LayerNorm | None = None) -> None:
         super().__init__()
         self.num_heads = trained.attention.num_heads
-        self.input_projection = after_norm(norm, trained.input_projection)
-        self.gate_projection = after_norm(norm, trained.gate_projection)
+        self.input_and_gate = side_by_side(
+            after_norm(norm, trained.input_projection), after_norm(norm, trained.gate_projection)
+        )
         self.local_mixing = PackedDepthwise(frozen(trained.local_mixing))
         self.query_key = PackedLinear(frozen(trained.attention.query_key))
         self.local_position = PackedDepthwise(frozen(trained.attention.local_position))
@@ -44,15 +45,19 @@ class FastGatedAttention(InferenceForm):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Mix tokens and gate the result."""
-        gate = project(self.gate_projection, x, "silu")
         if takes_fast_path(x) and self.can_run_loops:
-            mixed = loops.convolve_with_silu(project(self.input_projection, x), self.local_mixing)
+            both = project(self.input_and_gate, x)
+            mixed = loops.convolve_with_silu(both, self.local_mixing)
             query_key = project(self.query_key, mixed)
             attended = loops.attend_and_gate(
-                query_key, mixed, self.num_heads, self.local_position, gate
+                query_key, mixed, self.num_heads, self.local_position, both
             )
             return project(self.output_projection, attended)
-        mixed = convolve(self.local_mixing, project(self.input_projection, x), "silu")
+        # two grids, for a half of one would have to be copied
+        channels = self.local_mixing.out_channels
+        gate = project(self.input_and_gate, x, "silu", slice(channels, None))
+        entering = project(self.input_and_gate, x, outputs=slice(channels))
+        mixed = convolve(self.local_mixing, entering, "silu")
         query_key = project(self.query_key, mixed)
         local = convolve(self.local_position, mixed)
         if takes_fast_path(x):

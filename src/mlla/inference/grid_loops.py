@@ -1,7 +1,8 @@
 """Depthwise 3x3 convolutions of grids with what comes behind them, in one pass; imports Numba.
 
 Grids are (B, H, W, C) with C a multiple of LANES, float32 or bfloat16 as int16; rows of grids are
-counted through all samples. Weights are (9, C), in float32, and borders are padded with zeros.
+counted through all samples. Weights are (9, C), in float32, and borders are padded with zeros. The
+grid that is convolved may have further channels, in whole lanes, behind those that have weights.
 """
 
 from typing import Any, no_type_check
@@ -27,12 +28,16 @@ ONE, ZERO = np.float32(1), np.float32(0)
 
 
 def _convolve_row_and(finish: Any) -> Any:
-    """Build a convolution of a row that calls `finish(total, at, *arguments)` for every vector."""
+    """Build a convolution of a row that calls `finish(total, token, c, *arguments)` on vectors.
+
+    `token` is counted through all rows, and `c` is the first channel of the vector.
+    """
 
     @njit
     @no_type_check
     def convolve_row(grid, weights, bias, row, c, *arguments):
-        _, height, width, channels = grid.shape
+        _, height, width, stride = grid.shape
+        channels = len(bias)
         h = row % height
         # weights of rows outside the grid are zero, so that any row serves for them
         is_above = all_lanes(ONE if h > 0 else ZERO)
@@ -46,51 +51,62 @@ def _convolve_row_and(finish: Any) -> Any:
         left_below = load(weights, 6 * channels + c) * is_below
         middle_below = load(weights, 7 * channels + c) * is_below
         right_below = load(weights, 8 * channels + c) * is_below
-        here = row * width * channels + c
-        above = here - width * channels if h > 0 else here
-        below = here + width * channels if h < height - 1 else here
+        here = row * width * stride + c
+        above = here - width * stride if h > 0 else here
+        below = here + width * stride if h < height - 1 else here
         before, now = load(bias, c), load(bias, c)
-        for at in range(0, width * channels, channels):
+        for w in range(width):
+            at = w * stride
             top, center, bottom = (
                 load(grid, above + at),
                 load(grid, here + at),
                 load(grid, below + at),
             )
-            if at > 0:
+            if w > 0:
                 before = fused(top, right_above, before)
                 before = fused(bottom, right_below, fused(center, right, before))
-                finish(before, here + at - channels, *arguments)
+                finish(before, row * width + w - 1, c, *arguments)
             now = fused(top, middle_above, now)
             before = fused(bottom, middle_below, fused(center, middle, now))
             now = fused(top, left_above, load(bias, c))
             now = fused(bottom, left_below, fused(center, left, now))
-        finish(before, here + (width - 1) * channels, *arguments)
+        finish(before, row * width + width - 1, c, *arguments)
 
     return convolve_row
 
 
 @njit
 @no_type_check
-def _keep(total, at, convolved, tokens, first):
-    store(convolved, at, total)
-    store(tokens, at - first, total)
+def _silu(x):
+    return x / (all_lanes(ONE) + power_of_two(x, all_lanes(-LOG2_E)))
 
 
 @njit
 @no_type_check
-def _silu(total, at, result):
-    power = power_of_two(total, all_lanes(-LOG2_E))
-    store(result, at, total / (all_lanes(ONE) + power))
+def _keep(total, token, c, convolved, tokens, first):
+    channels = convolved.shape[3]
+    store(convolved, token * channels + c, total)
+    store(tokens, (token - first) * channels + c, total)
 
 
 @njit
 @no_type_check
-def _gate(total, at, attended, gate, result):
-    store(result, at, (total + load(attended, at)) * load(gate, at))
+def _keep_silu(total, token, c, result):
+    store(result, token * result.shape[3] + c, _silu(total))
+
+
+@njit
+@no_type_check
+def _gate(total, token, c, attended, gate, result):
+    channels = result.shape[3]
+    at = token * channels + c
+    # the gate is in the last channels
+    opening = _silu(load(gate, (token + 1) * gate.shape[3] - channels + c))
+    store(result, at, (total + load(attended, at)) * opening)
 
 
 _convolve_and_keep = _convolve_row_and(_keep)
-_convolve_and_silu = _convolve_row_and(_silu)
+_convolve_and_silu = _convolve_row_and(_keep_silu)
 _convolve_and_gate = _convolve_row_and(_gate)
 
 
@@ -116,7 +132,7 @@ def _convolve_and_normalize(
     tokens = scratch(width * channels)
     share = ONE / np.float32(channels)
     for row in range(start + first, start + last):
-        begin = row * width * channels
+        begin = row * width
         for c in range(0, channels, LANES):
             _convolve_and_keep(grid, weights, bias, row, c, convolved, tokens, begin)
         for w in range(width):
@@ -148,9 +164,9 @@ def convolve_and_normalize(team, *arguments):
 @compiled_within
 @no_type_check
 def _convolve_with_silu(grid, weights, bias, result, first, last):
-    """Write convolved rows after SiLU; arguments as in `convolve_and_normalize`."""
+    """Write convolved rows after SiLU; arguments as in `_convolve_and_normalize`."""
     for row in range(first, last):
-        for c in range(0, grid.shape[3], LANES):
+        for c in range(0, len(bias), LANES):
             _convolve_and_silu(grid, weights, bias, row, c, result)
 
 
@@ -167,9 +183,12 @@ def convolve_with_silu(team, *arguments):
 @compiled_within
 @no_type_check
 def _add_convolved_and_gate(attended, grid, weights, bias, gate, result, first, last):
-    """Write (attended + convolved grid) * gate; arguments as in `convolve_and_normalize`."""
+    """Write (attended + convolved grid) * SiLU of the gate, the last channels of its grid.
+
+    Arguments are as in `_convolve_and_normalize`.
+    """
     for row in range(first, last):
-        for c in range(0, grid.shape[3], LANES):
+        for c in range(0, len(bias), LANES):
             _convolve_and_gate(grid, weights, bias, row, c, attended, gate, result)
 
 

@@ -59,17 +59,17 @@ def convolve_and_normalize(
 
 
 def convolve_with_silu(
-    x: Float[Tensor, "B H W C"], conv: PackedDepthwise
+    x: Float[Tensor, "B H W D"], conv: PackedDepthwise
 ) -> Float[Tensor, "B H W C"]:
-    """Convolve a grid, then apply SiLU.
+    """Convolve the first channels of a grid and apply SiLU.
 
     Args:
-        x: The grid.
-        conv: The convolution.
+        x: The grid, D >= C.
+        conv: The convolution of C channels.
     """
-    result = torch.empty_like(x)
+    result = x.new_empty(*x.shape[:3], conv.out_channels)
     arrays = (as_array(x), *conv.pack(), as_array(result))
-    share_rows(load_loops(_LOOPS).convolve_with_silu, x, *arrays)
+    share_rows(load_loops(_LOOPS).convolve_with_silu, result, *arrays)
     return result
 
 
@@ -78,16 +78,16 @@ def attend_and_gate(
     value: Float[Tensor, "B H W C"],
     num_heads: int,
     local_position: PackedDepthwise,
-    gate: Float[Tensor, "B H W C"],
+    gate: Float[Tensor, "B H W D"],
 ) -> Float[Tensor, "B H W C"]:
-    """Compute what `linear_attention` does, add the convolved values and multiply by the gate.
+    """Compute what `linear_attention` does, add the convolved values, multiply by SiLU of the gate.
 
     Args:
         query_key: Queries and keys before ELU + 1.
         value: Values.
         num_heads: Number of heads.
         local_position: The convolution of values.
-        gate: What the result is multiplied by.
+        gate: The gate before SiLU, in the last C channels, D >= C.
     """
     attended = attend_by_loops(query_key, value, num_heads, _EPS).output
     result = torch.empty_like(value)
