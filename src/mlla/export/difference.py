@@ -41,11 +41,14 @@ class Difference:
         shape: Batch, channels, height and width of the images.
         error: The largest relative error; infinite where shapes differ or numbers are not finite.
         quantity: What has it.
+        own_error: How far PyTorch is from itself where pixels change as by rounding; not a number
+            where that was not asked.
     """
 
     shape: tuple[int, ...]
     error: float
     quantity: str
+    own_error: float = float("nan")
 
 
 def largest_difference(
