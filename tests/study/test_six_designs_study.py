@@ -329,7 +329,7 @@ def test_the_tables_show_published_figures_beside_ours(study):
     second = effect_table(results, 2, TEXT)
     assert [line[0] for line in second.rows] == ["+ Forget Gate", "+ LePE"]
     said = answer(results, TEXT)
-    assert "Of 3 published effects, 1 are supported here, 1 are contrary, 1 are undecided." in said
+    assert "Published effects: 3; supported here: 1, contrary: 1, undecided: 1." in said
 
 
 def test_throughput_is_beside_that_of_the_baseline(study):

@@ -18,8 +18,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{epochs} 个轮次。",
     ),
     "summary": (
-        "Of {count} published effects, {supported} are supported here, {contrary} are contrary, "
-        "{undecided} are undecided.",
+        "Published effects: {count}; supported here: {supported}, contrary: {contrary}, undecided: "
+        "{undecided}.",
         "在论文的 {count} 项结果中，{supported} 项在此得到支持，{contrary} 项相反，"
         "{undecided} 项未定。",
     ),
