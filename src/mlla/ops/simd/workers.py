@@ -25,7 +25,7 @@ def share_tasks(loop: Callable[[Team], object], num_tasks: int, *, is_small: boo
     with every threading layer.
 
     Args:
-        loop: Calls `mlla.ops.simd.team.share` with the team it gets, and may be called several
+        loop: Shares tasks (`mlla.ops.simd.team`) among the team it gets, and may be called several
             times, for parts of the tasks. Their results must not depend on the parts.
         num_tasks: Number of tasks.
         is_small: Whether all of it takes less time than waking a thread.
