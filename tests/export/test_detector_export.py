@@ -151,6 +151,20 @@ def test_a_detector_in_torch_export(detector: YOLO) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "batch"), [("yolov8n-mlla", 2), ("yolov8n-mlla-seg", 1)])
+def test_a_file_that_ultralytics_does_not_open_is_scored(
+    name: str, batch: int, detection_set: Callable[..., Path]
+) -> None:
+    data = detection_set()
+    for file in data.parent.glob("labels/*/*.txt"):
+        # boxes, written as outlines
+        file.write_text("0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n")
+    # three images in batches of two
+    report = export(name, "torch_export", imgsz=64, batch=batch, data=data)
+    assert report.scores.difference == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
 def test_boxes_that_are_selected_in_the_file(detector: YOLO) -> None:
     report = export(detector, imgsz=64, nms=True)
     assert report.error <= TOLERANCE

@@ -136,6 +136,7 @@ class DetectorSubject:
             str(plan.data),
             folder,
             file=exported and exported[0],
+            run=exported and exported[1],
             imgsz=plan.height,
             batch=plan.batch,
         )

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 from ultralytics.engine.exporter import export_formats
 from ultralytics.engine.model import Model
 from ultralytics.nn.modules import Classify, Detect, RTDETRDecoder
@@ -28,6 +33,8 @@ SCORES = {
     "pose": ("metrics/mAP50-95(P)", "AP50-95 of keypoints"),
     "classify": ("metrics/accuracy_top1", "top-1"),
 }
+# what runs an exported file: images in, its outputs out
+Run = Callable[[np.ndarray], list[np.ndarray]]
 # releases that choose between the two heads of YOLO26 by `nms` export the one with many boxes
 HEAD_IS_CHOSEN_BY_NMS = DEFAULT_CFG_DICT.get("nms", False) is None
 
@@ -121,16 +128,19 @@ def write_with_ultralytics(detector: Model, draft: Path, arguments: Mapping[str,
 
 
 def score(
-    detector: Model, data: str | Path, folder: Path, *, file: Path | None = None, **arguments: Any
-) -> float:
+    detector: Model, data: str | Path, folder: Path, *, batch: int,
+    file: Path | None = None, run: Run | None = None, **arguments: Any,
+) -> float:  # fmt: skip
     """Validate a detector, or the file that it was exported to, on square images.
 
     Args:
         detector: The detector.
         data: As for `val`.
         folder: Where Ultralytics may write.
+        batch: Images at once.
         file: The exported file; None for the network itself.
-        arguments: Further ones of `val`, such as imgsz and batch.
+        run: Runs the file; for those that Ultralytics does not open.
+        arguments: Further ones of `val`, such as imgsz.
 
     Returns:
         The score that SCORES names, from 0 to 1.
@@ -145,20 +155,32 @@ def score(
         "project": str(folder),
         "name": "val",
         "exist_ok": True,
+        "batch": batch,
         **arguments,
     }
+    is_opened_here = file is not None and file.suffix == ".pt2"
     with _quiet():
-        if file is not None:
+        if file is not None and not is_opened_here:
             found = _opened(detector, file).val(data=str(data), **arguments)
         else:
             network = detector.model
             # validation fuses what it is given
             detector.model = deepcopy(network)
+            if is_opened_here and run is not None:
+                detector.model.forward = partial(_run_tensors, run, batch)
             try:
                 found = detector.val(data=str(data), **arguments)
             finally:
                 detector.model = network
     return float(found.results_dict[SCORES[detector.task][0]])
+
+
+def _run_tensors(run: Run, batch: int, images: Tensor, *_: Any, **__: Any) -> Any:
+    """Answer for a network with a file that takes so many images at once, no more and no fewer."""
+    number = len(images)
+    filled = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, batch - number)).numpy()
+    outputs = [torch.from_numpy(output)[:number] for output in run(filled)]
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def check_has_boxes(data: str | Path) -> None:
