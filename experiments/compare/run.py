@@ -9,15 +9,13 @@ say.
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from mlla.data import convert
 from mlla.study import compare
-from mlla.study.report.name_parts import name_parts
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "neu_det"))
+sys.path += [str(HERE.parent), str(HERE.parent / "neu_det")]
 KEPT = ("results.json", "results.csv", "results.tex", "report.html")
 # for short trainings from scratch: a step every batch, biases warm up like the rest
 SETTINGS = {
@@ -72,19 +70,9 @@ def neu_det(archive: Path, work: Path) -> Path:
     return prepare(archive, work / "neu_det", ["grouped"], 0.33)["grouped"]
 
 
-def keep(study: Path, target: Path, places: Mapping[str, str]) -> None:
-    """Copy results and report; where it was run is nobody's concern."""
-    target.mkdir(exist_ok=True)
-    for file in KEPT:
-        text = (study / file).read_text(encoding="utf-8")
-        for place, name in places.items():
-            # the page lets long names break
-            for written in (place, "<wbr>".join(name_parts(place))):
-                text = text.replace(written, name)
-        (target / file).write_text(text, encoding="utf-8")
-
-
 def main() -> None:
+    from keeping import keep
+
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     work = Path(given["work"]).absolute()
     wanted = given["studies"].split(",") if "studies" in given else list(STUDIES)
@@ -104,7 +92,7 @@ def main() -> None:
             **SETTINGS,
             **STUDIES[name],
         )
-        keep(out, HERE / name, {str(work): "WORK", str(HERE): "experiments/compare"})
+        keep(out, HERE / name, KEPT, {str(work): "WORK", str(HERE): "experiments/compare"})
 
 
 if __name__ == "__main__":

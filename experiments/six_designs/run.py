@@ -17,6 +17,7 @@ from images import write_bccd
 from mlla.study.six_designs import compare_six_designs
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
 KEPT = ("results.json", "results.csv", "report.html")
 # at the 64 px of the size: at 32 the last stage would be a single token
 SETTINGS = {
@@ -29,12 +30,14 @@ SETTINGS = {
 
 
 def main() -> None:
+    from keeping import keep
+
     given = dict(word.split("=", 1) for word in sys.argv[1:])
-    work = Path(given.pop("work"))
+    work = Path(given.pop("work")).absolute()
     options = {key: int(given.pop(key)) for key in ("seeds", "workers") if key in given}
     if unknown := given.keys() - SETTINGS.keys():
         raise SystemExit(f"unknown: {', '.join(unknown)}\n{__doc__}")
-    sources = {name: Path(given[name]) for name in SETTINGS if name in given}
+    sources = {name: Path(given[name]).absolute() for name in SETTINGS if name in given}
     if "bccd" in sources:
         cells = work / "bccd_cells"
         if not cells.exists():
@@ -46,9 +49,7 @@ def main() -> None:
     for name, source in sources.items():
         out = work / name
         compare_six_designs(source, out=out, device="cpu", **SETTINGS[name], **options)
-        (HERE / name).mkdir(exist_ok=True)
-        for file in KEPT:
-            shutil.copyfile(out / file, HERE / name / file)
+        keep(out, HERE / name, KEPT, {str(work): "WORK", str(source): name.upper()})
 
 
 if __name__ == "__main__":
