@@ -12,14 +12,12 @@ programs for each token.
 
 import argparse
 import os
-import subprocess
-import sys
 import time
 from functools import partial
 from importlib.metadata import version
 
 import torch
-from memory import growth_mib
+from memory import growth_mib, median_mib
 from record import interleaved_ms, write_result
 
 from mlla.ops import selective_scan, selective_scan_reference
@@ -89,16 +87,14 @@ def check_parity(device):
 
 def peak_mib(form):
     """Return what WIDE forward and backward adds to the memory of a process that has warmed up."""
-    command = [sys.executable, __file__, "--peak", form]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
-    return round(float(process.stdout))
+    return round(median_mib(measure_peak, form))
 
 
-def print_peak(form):
+def measure_peak(form):
     scan = FORMS[form]
     inputs = draw(WIDE)
     forward_backward(scan, draw((1, 1, 2, 3, 1)), 1)
-    print(growth_mib(lambda: forward_backward(scan, inputs, 1)))
+    return growth_mib(lambda: forward_backward(scan, inputs, 1))
 
 
 def rounded(values):
@@ -182,11 +178,7 @@ def on_gpu():
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--peak", choices=list(FORMS), help="print the peak memory of one form")
     options = parser.parse_args()
-    if options.peak:
-        print_peak(options.peak)
-        return
     check_parity(options.device)
     conditions = {"load_average": f"{os.getloadavg()[0]:.1f}"}
     if options.device == "cuda":

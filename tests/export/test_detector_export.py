@@ -153,15 +153,24 @@ def test_a_detector_in_torch_export(detector: YOLO) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), [("yolov8n-mlla", 2), ("yolov8n-mlla-seg", 1)])
 def test_a_file_that_ultralytics_does_not_open_is_scored(
-    name: str, batch: int, detection_set: Callable[..., Path]
+    name: str, batch: int, detection_set: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = detection_set()
     for file in data.parent.glob("labels/*/*.txt"):
         # boxes, written as outlines
         file.write_text("0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n")
+    counts = []
+    run_tensors = mlla.yolo.exporting._run_tensors
+
+    def counted(run: Callable[..., object], size: int, images: torch.Tensor, **_: object) -> object:
+        counts.append(len(images))
+        return run_tensors(run, size, images)
+
+    monkeypatch.setattr(mlla.yolo.exporting, "_run_tensors", counted)
     # three images in batches of two
     report = export(name, "torch_export", imgsz=64, batch=batch, data=data)
     assert report.scores.difference == pytest.approx(0, abs=1e-6)
+    assert set(counts) == {1, batch}
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from run_python import run_python
+
 TESTS = Path(__file__).resolve().parents[1]
 CHECKED = "--jaxtyping-packages=mlla.ops,mlla.layers,beartype.beartype"
 SMALL_CASES = (
@@ -40,7 +42,4 @@ try:
 except TypeCheckError:
     print("checked")
 """
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert process.stdout.strip() == "checked", process.stderr
+    assert run_python(code) == ["checked"]

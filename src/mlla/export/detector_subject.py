@@ -135,8 +135,7 @@ class DetectorSubject:
             self.detector,
             str(plan.data),
             folder,
-            file=exported and exported[0],
-            run=exported and exported[1],
+            exported=exported,
             imgsz=plan.height,
             batch=plan.batch,
         )

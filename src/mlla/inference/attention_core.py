@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlla.inference.form import tiles
-from mlla.ops.rotary import axis_rotations
+from mlla.ops.rotary import axis_rotations, over_grid
 
 _EPS = 1e-6
 _turns = lru_cache(maxsize=64)(axis_rotations)
@@ -36,13 +36,7 @@ def attend(
     features = functional.elu_(query_key.float()).add_(1.0).flatten(1, 2)
     values = value.float().flatten(1, 2)
     of_pairs = channels // 4, value.device, torch.float32
-    turns = torch.cat(
-        (
-            _turns(height, *of_pairs)[:, None].expand(-1, width, -1),
-            _turns(width, *of_pairs).expand(height, -1, -1),
-        ),
-        dim=-1,
-    ).flatten(0, 1)
+    turns = over_grid(_turns(height, *of_pairs), _turns(width, *of_pairs))
     output = torch.empty_like(values)
     for sample in range(batch):
         _attend_sample(features[sample], values[sample], turns, num_heads, output[sample])

@@ -59,13 +59,14 @@ def position_rotations(
     Returns:
         A number for every token and pair, (H*W, C/2).
     """
-    rows = axis_rotations(height, channels // 4, device, precision)[:, None].expand(-1, width, -1)
-    columns = axis_rotations(width, channels // 4, device, precision).expand(height, -1, -1)
-    return torch.cat((rows, columns), dim=-1).flatten(0, 1)
+    rows, columns = (
+        axis_rotations(length, channels // 4, device, precision) for length in (height, width)
+    )
+    return over_grid(rows, columns)
 
 
 def axis_rotations(length: int, pairs: int, device: torch.device, precision: torch.dtype) -> Tensor:
-    """Return the same for the positions on one axis: rows turn as columns do.
+    """Return such numbers for the positions on one axis: rows turn as columns do.
 
     Args:
         length: Number of rows, or of columns.
@@ -78,6 +79,21 @@ def axis_rotations(length: int, pairs: int, device: torch.device, precision: tor
     """
     angles = _angles(length, pairs, device, precision)
     return torch.complex(angles.cos(), angles.sin())
+
+
+def over_grid(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the rotations of every token of a grid from those of its rows and columns.
+
+    Args:
+        rows: `axis_rotations` of the rows (H, C/4).
+        columns: Those of the columns (W, C/4).
+
+    Returns:
+        A number for every token and pair, (H*W, C/2).
+    """
+    of_rows = rows[:, None].expand(-1, len(columns), -1)
+    of_columns = columns.expand(len(rows), -1, -1)
+    return torch.cat((of_rows, of_columns), dim=-1).flatten(0, 1)
 
 
 def _angles(length: int, pairs: int, device: torch.device, precision: torch.dtype) -> Tensor:

@@ -33,8 +33,6 @@ SCORES = {
     "pose": ("metrics/mAP50-95(P)", "AP50-95 of keypoints"),
     "classify": ("metrics/accuracy_top1", "top-1"),
 }
-# what runs an exported file: images in, its outputs out
-Run = Callable[[np.ndarray], list[np.ndarray]]
 # releases that choose between the two heads of YOLO26 by `nms` export the one with many boxes
 HEAD_IS_CHOSEN_BY_NMS = DEFAULT_CFG_DICT.get("nms", False) is None
 
@@ -129,7 +127,7 @@ def write_with_ultralytics(detector: Model, draft: Path, arguments: Mapping[str,
 
 def score(
     detector: Model, data: str | Path, folder: Path, *, batch: int,
-    file: Path | None = None, run: Run | None = None, **arguments: Any,
+    exported: tuple[Path, Callable[[np.ndarray], list[np.ndarray]]] | None = None, **arguments: Any,
 ) -> float:  # fmt: skip
     """Validate a detector, or the file that it was exported to, on square images.
 
@@ -138,8 +136,8 @@ def score(
         data: As for `val`.
         folder: Where Ultralytics may write.
         batch: Images at once.
-        file: The exported file; None for the network itself.
-        run: Runs the file; for those that Ultralytics does not open.
+        exported: The exported file, and what runs it, for files that Ultralytics does not open;
+            None for the network itself.
         arguments: Further ones of `val`, such as imgsz.
 
     Returns:
@@ -158,16 +156,15 @@ def score(
         "batch": batch,
         **arguments,
     }
-    is_opened_here = file is not None and file.suffix == ".pt2"
     with _quiet():
-        if file is not None and not is_opened_here:
-            found = _opened(detector, file).val(data=str(data), **arguments)
+        if exported is not None and exported[0].suffix != ".pt2":
+            found = _opened(detector, exported[0]).val(data=str(data), **arguments)
         else:
             network = detector.model
             # validation fuses what it is given
             detector.model = deepcopy(network)
-            if is_opened_here and run is not None:
-                detector.model.forward = partial(_run_tensors, run, batch)
+            if exported is not None:
+                detector.model.forward = partial(_run_tensors, exported[1], batch)
             try:
                 found = detector.val(data=str(data), **arguments)
             finally:
@@ -175,7 +172,9 @@ def score(
     return float(found.results_dict[SCORES[detector.task][0]])
 
 
-def _run_tensors(run: Run, batch: int, images: Tensor, *_: Any, **__: Any) -> Any:
+def _run_tensors(
+    run: Callable[[np.ndarray], list[np.ndarray]], batch: int, images: Tensor, *_: Any, **__: Any
+) -> Any:
     """Answer for a network with a file that takes so many images at once, no more and no fewer."""
     number = len(images)
     filled = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, batch - number)).numpy()

@@ -51,14 +51,12 @@ def state(claim: Claim, rescored: Rescored | None, faults: Sequence[Finding]) ->
         The statement.
     """
     headline, reason = _answer(claim, rescored)
-    if headline == _NOTHING:
-        return Statement(headline, reason, tuple(_sentences(claim, rescored)))
     spoilers = [
         number
         for number, fault in enumerate(faults, 1)
         if fault.weight is Weight.FAULT and {claim.arm, claim.against} <= set(fault.spoils)
     ]
-    if spoilers:
+    if spoilers and headline != _NOTHING:
         which = f"fault{'s' if len(spoilers) > 1 else ''} {listed(spoilers, 9)}"
         reason += f" It may come from something else than what is compared: see {which}."
         if min(claim.num_runs) >= MIN_RUNS:
